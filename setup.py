@@ -15,6 +15,8 @@ setup(
     author=cfg['author'], author_email=cfg['author_email'], license='Apache-2.0', url=cfg['git_url'],
     long_description=readme.read_text(encoding='utf-8') if readme.exists() else '',
     long_description_content_type='text/markdown',
+    classifiers=['Development Status :: 3 - Alpha', 'Intended Audience :: Science/Research',
+                 'License :: OSI Approved :: Apache Software License', 'Programming Language :: Python :: 3'],
     packages=find_packages(include=[cfg['lib_path'], cfg['lib_path']+'.*']), include_package_data=True,
     python_requires='>='+cfg['min_python'],
     install_requires=cfg['requirements'].split(),
