@@ -17,6 +17,8 @@ import numpy as np
 # %% ../nbs/00_core.ipynb #ca7d69b7
 class UserError(ValueError):
     "A mistake of the person at the keyboard: one line that says what is wrong, where, and what to do next"
+    def __init__(self, line='', *args): super().__init__(line, *args); self.line = str(line)
+    def __str__(self): return self.line # fastai rewrites the `args` of what a callback raises; the line stays one line
 
 # %% ../nbs/00_core.ipynb #63e5f8e0
 def nearest(
