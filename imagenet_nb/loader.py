@@ -87,6 +87,9 @@ class SeededDL(TfmdDL):
         "The first batch; a look changes nobody's randomness"
         with libraries_kept(): return super().one_batch()
 
+    def _one_pass(self):
+        with libraries_kept(): super()._one_pass()
+
 # %% ../nbs/05_loader.ipynb #40ca2fa7
 class LifetimeEpoch(Callback):
     "Count the epochs that the learner has trained in its life, and tell its loaders"
@@ -94,7 +97,9 @@ class LifetimeEpoch(Callback):
     def __init__(self,
         done: int=0 # epochs trained so far
     ): self.done = done
-    def before_train(self): self.dls.train.epoch = self.done
-    def before_validate(self): self.dl.epoch = max(self.done-1, 0)
+    def before_train(self): self._tell(self.done)
+    def before_validate(self): self._tell(max(self.done-1, 0))
+    def _tell(self, epoch):
+        if isinstance(self.dl, SeededDL): self.dl.epoch = epoch
     def after_train(self):
         if not hasattr(self.learn, 'lr_finder'): self.done += 1
