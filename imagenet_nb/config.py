@@ -249,7 +249,7 @@ def load_config(
     return config_from_dict(parse_json(text, str(path)), str(path))
 
 # %% ../nbs/01_config.ipynb #4505db8c
-_digits = dict(dataset='digits', data_dir='.', size=32, batch_size=64, device='auto')
+_digits = dict(dataset='digits', data_dir='.', size=32, batch_size=32)
 _sgdr3 = dict(scheduler='cosine', lr_update='epoch', initial_lr=.05, T_0=30, T_mult=1, eta_min=1e-5, warmup_epochs=0)
 presets = dict(
     quickstart = dict(_digits, model='wideresnet16-2', epochs=12, augmentation='strong', mixup=True, mixup_alpha=.2, label_smoothing=.1,

@@ -9,8 +9,9 @@ __all__ = ['views', 'surroundings', 'clock', 'shown', 'LogView', 'TerminalView',
 import sys, time
 from contextlib import contextmanager
 from html import escape
-from fastcore.basics import noop, patch
+from fastcore.basics import patch
 from fastai.callback.core import Callback
+from fastai.imports import noop
 from fastai.learner import Learner
 from .core import rank, world_size
 
@@ -85,9 +86,9 @@ class NotebookView(LogView):
     def show(self):
         from IPython.display import display
         cell = lambda tag, vals: ''.join(f'<{tag} style="text-align:right">{escape(str(v))}</{tag}>' for v in vals)
-        html = f'<table><thead><tr>{cell("th", self.names)}</tr></thead><tbody>' + ''.join(
+        html = self.state if not self.rows else f'<table><thead><tr>{cell("th", self.names)}</tr></thead><tbody>' + ''.join(
             f'<tr>{cell("td", r)}</tr>' for r in self.rows) + f'</tbody></table>{self.state}'
-        text = '\n'.join('  '.join(map(str, r)) for r in [self.names, *self.rows])
+        text = '\n'.join('  '.join(map(str, r)) for r in [self.names, *self.rows]) if self.rows else ''
         data = {'text/html': html, 'text/plain': text}
         if self.handle is None: self.handle = display(data, raw=True, display_id=True)
         else: self.handle.update(data, raw=True)
@@ -114,7 +115,8 @@ class Progress(Callback):
 
     def write(self, log):
         "Show the line of an epoch"
-        if self.view: self.view.row([shown(n, v) for n,v in zip(self.view.names, log)])
+        if self.view and len(log) == len(self.view.names): # an epoch that was broken off has fewer
+            self.view.row([shown(n, v) for n,v in zip(self.view.names, log)])
 
     def _begin(self, what):
         if not self.view: return

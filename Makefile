@@ -1,0 +1,39 @@
+# `make demo` and `make test` are complete from a bare clone: they make .venv when it is missing or its requirements changed.
+PYTHON ?= python3
+BIN := .venv/bin
+# The notebooks and tests find photographs through IMAGENETTE_DIR; without it those checks skip and say so.
+
+.PHONY: demo test check notebooks pytest latest docs readme clean
+.DEFAULT_GOAL := demo
+
+.venv/ready: settings.ini setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3,11) and "imagenet_nb needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@
+
+demo: .venv/ready ## train on handwritten digits, offline, in under two minutes
+	$(BIN)/python train.py --preset quickstart
+
+test: .venv/ready check notebooks pytest docs latest ## all that CI runs
+
+check: .venv/ready ## export and clean leave no difference
+	$(BIN)/python tools/check.py
+
+notebooks: .venv/ready ## run every notebook, tutorials too
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/nbdev_test --n_workers 1 --timing --do_print
+
+docs: .venv/ready ## README.md and the site in _docs/, without Quarto
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python tools/docs.py
+
+readme: .venv/ready ## README.md from nbs/index.ipynb
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python tools/docs.py readme
+
+latest: .venv/ready ## the quickstart on the newest fastai, in a second environment that borrows torch from the first
+	$(BIN)/python tools/latest.py
+
+pytest: .venv/ready ## what a notebook cannot do: processes, ranks, kills
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m pytest -q tests
+
+clean:
+	rm -rf _docs _proc .venv .venv-latest build *.egg-info
