@@ -9,6 +9,7 @@ __all__ = ['train', 'summary', 'train_command']
 import sys, traceback
 from .config import configure
 from .core import UserError, rank
+from .folder import check_folder
 
 # %% ../nbs/70_cli.ipynb #08c90504
 def train(
@@ -16,6 +17,7 @@ def train(
 ):
     "Configure, train, and name the files that came of it"
     cfg = configure(argv)
+    if cfg.checkpoint_dir: check_folder(cfg.checkpoint_dir)
     from imagenet_nb.learner import facts, imagenet_learner
     learn = imagenet_learner(cfg)
     if not rank():

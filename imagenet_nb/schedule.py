@@ -180,6 +180,7 @@ import fastai.callback.schedule # first, so that its own methods do not come bac
 from fastai.callback.core import Callback
 from fastai.learner import Learner
 
+# %% ../nbs/30_schedule.ipynb #85f57608
 class ScheduleCallback(Callback):
     "Before each training batch, set every hyper of `schedule` to its value at the integer global step"
     order, run_valid = 60, False # fastai's for schedulers: after what may cancel or change the batch

@@ -1,0 +1,24 @@
+"What the benchmarks share: the facts of the machine, and where results go."
+import json, os, platform, sys
+from pathlib import Path
+
+results = Path(__file__).parent/'results'
+
+def machine() -> dict:
+    "What a figure was measured on"
+    from imagenet_nb.checkpoint import versions
+    cpu = next((o.split(':')[1].strip() for o in open('/proc/cpuinfo') if o.startswith('model name')), platform.processor()) if sys.platform == 'linux' else platform.processor()
+    return dict(cpu=cpu, cpus=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(), versions=versions())
+
+def save_result(name, d):
+    "Print `d` and write it to bench/results"
+    results.mkdir(exist_ok=True)
+    (results/f'{name}.json').write_text(json.dumps(d, indent=1) + '\n')
+    print(json.dumps(d, indent=1))
+
+def run_result(folder, cfg, test_items) -> dict:
+    "The figures of a finished run, from its own files"
+    h = json.loads((Path(folder)/'metrics.json').read_text())
+    return dict(model=cfg.model, dataset=cfg.dataset, size=cfg.image_size, epochs=len(h['epochs']), batch_size=cfg.batch_size, seed=cfg.seed,
+        best_test_accuracy=h['best_test_accuracy'], best_epoch=h['best_epoch'], test_items=test_items, train_seconds=round(sum(h['seconds']), 1),
+        images_per_second=[round(o) for o in h['images_per_second']], test_accuracies=[round(o, 2) for o in h['test_accuracies']]) | machine()
