@@ -1,0 +1,94 @@
+"Wrong inputs: each is one clear line that names the flag or the path, exit code 2, and nothing left behind."
+import json, os, shutil
+from pathlib import Path
+import numpy as np
+import pytest
+from PIL import Image
+from imagenet_nb.cli import train_command
+
+def tree(root, classes=('ant', 'bee', 'cat'), n=(4, 2)):
+    "A tiny folder of photographs"
+    rng = np.random.RandomState(0)
+    for split,k in zip(('train', 'val'), n):
+        for c in classes:
+            (root/split/c).mkdir(parents=True)
+            for i in range(k): Image.fromarray(rng.randint(0, 255, (40, 40, 3), dtype=np.uint8)).save(root/split/c/f'{i}.JPEG')
+    return root
+
+def folder(change):
+    "A folder that `change` has broken"
+    def make(tmp):
+        root = tree(tmp/'data')
+        change(root)
+        return ['--dataset', 'imagenet', '--data-dir', str(root), '--model', 'timm/resnet10t', '--size', '32', '--batch-size', '4', '--epochs', '1']
+    return make
+
+def config(text):
+    "A JSON file with this content"
+    def make(tmp):
+        (tmp/'c.json').write_text(text if isinstance(text, str) else json.dumps(text))
+        return ['--preset', 'quickstart', '--config', 'c.json']
+    return make
+
+def digits(*words): return lambda tmp: ['--preset', 'quickstart', *words]
+def words(*w): return lambda tmp: list(w)
+def empty(p): [f.unlink() for f in p.iterdir()]
+
+wrong = {
+    'epochs zero': (digits('--epochs', '0'), '--epochs 0'), 'epochs negative': (digits('--epochs', '-3'), '--epochs'), 'epochs text': (digits('--epochs', 'ten'), "--epochs: invalid int value: 'ten'"),
+    'epochs missing': (digits('--epochs'), '--epochs: expected one argument'), 'batch zero': (digits('--batch-size', '0'), '--batch-size 0'), 'batch fraction': (digits('--batch-size', '2.5'), '--batch-size'),
+    'batch larger than data': (digits('--batch-size', '2000'), '--batch-size 2000 is more than the 1437'), 'unknown flag': (digits('--bach-size', '8'), 'did you mean "--batch-size"?'),
+    'abbreviated flag': (digits('--epoch', '3'), '--epoch is unknown'), 'stray word': (digits('digits'), 'digits is unknown'), 'model typo': (digits('--model', 'resnet5O'), 'did you mean "resnet50"?'),
+    'wide depth': (digits('--model', 'wideresnet17-2'), 'try wideresnet16-2 or wideresnet22-2'), 'timm typo': (digits('--model', 'timm/resnt18'), 'timm/resn'), 'dataset typo': (words('--dataset', 'imagenette2'), 'did you mean "imagenette"?'),
+    'scheduler typo': (digits('--scheduler', 'cosin'), 'did you mean "cosine"?'), 'optimizer typo': (digits('--optimizer', 'sdg'), 'did you mean "sgd"?'), 'augmentation typo': (digits('--augmentation', 'week'), 'did you mean "weak"?'),
+    'device typo': (digits('--device', 'gpu'), '--device "gpu" is unknown'), 'preset typo': (words('--preset', 'quickstar'), 'did you mean "quickstart"?'), 'classes wrong': (digits('--num-classes', '11'), '--num-classes 11'),
+    'classes one': (digits('--num-classes', '1'), '--num-classes 1 is too small'), 'alpha zero': (digits('--mixup-alpha', '0'), '--mixup-alpha 0.0'), 'alpha nan': (digits('--mixup-alpha', 'nan'), '--mixup-alpha'),
+    'smoothing one': (digits('--label-smoothing', '1'), '--label-smoothing 1.0 must be less than 1'), 'clip negative': (digits('--gradient-clip', '-1'), '--gradient-clip'), 'seed negative': (digits('--seed', '-1'), '--seed'),
+    'size tiny': (digits('--size', '4'), '--size 4 is too small'), 'target alone': (digits('--target-accuracy', '74'), '--enable-target-early-stopping'), 'enabled alone': (digits('--enable-target-early-stopping'), '--target-accuracy'),
+    'target above 100': (digits('--target-accuracy', '740', '--enable-target-early-stopping'), '--target-accuracy 740'), 'hours zero': (digits('--max-hours', '0'), '--max-hours'), 'json alone': (digits('--json'), '--json goes with --dry-run'),
+    'config missing': (digits('--config', 'no.json'), 'no.json: cannot be read'), 'config syntax': (config('{"optimizer": {"initial_lr": 0.1,}}'), 'c.json line 1'), 'config list': (config('[1]'), 'c.json'),
+    'config unknown key': (config({'optimizer': {'inital_lr': .1}}), 'did you mean "initial_lr"?'), 'config type': (config({'scheduler': {'cosine': {'T_0': '30'}}}), 'scheduler.cosine.T_0'),
+    'config zero T_0': (config({'scheduler': {'cosine': {'T_0': 0}}}), 'scheduler.cosine.T_0'), 'config fraction T_0': (config({'scheduler': {'cosine': {'T_0': 2.5}}}), 'scheduler.cosine.T_0'),
+    'config warmup too long': (config({'scheduler': {'cosine': {'warmup_epochs': 12}}}), 'warmup_epochs 12'), 'config section': (config({'optimizer': 3}), 'optimizer in c.json'),
+    'config finder rates': (config({'lr_finder': {'start_lr': 1, 'end_lr': .1}}), 'lr_finder.start_lr'), 'config finder method': (config({'lr_finder': {'selection_method': 'steepest'}}), 'steepest_gradient'),
+    'config pct_start': (config({'scheduler': {'onecycle': {'pct_start': 1.5}}}), 'pct_start'), 'config is a folder': (lambda tmp: ['--preset', 'quickstart', '--config', str(tmp)], '--config'),
+    'folder absent': (words('--dataset', 'imagenet', '--data-dir', 'nowhere'), '--data-dir nowhere: there is no such folder'), 'folder empty': (folder(lambda r: [shutil.rmtree(r/s) for s in ('train', 'val')]), 'expected are the folders train/'),
+    'no val': (folder(lambda r: shutil.rmtree(r/'val')), 'no val/ beside it'), 'empty class': (folder(lambda r: empty(r/'train'/'bee')), 'no images in train/bee'),
+    'class missing in val': (folder(lambda r: shutil.rmtree(r/'val'/'cat')), 'different classes, such as cat'), 'one class': (folder(lambda r: [shutil.rmtree(r/s/c) for s in ('train', 'val') for c in ('ant', 'bee')]), 'one class only'),
+    'class folder as root': (lambda tmp: ['--dataset', 'imagenet', '--data-dir', str(tree(tmp/'data')/'train'/'ant')], 'images lie directly in it'), 'train as root': (lambda tmp: ['--dataset', 'imagenet', '--data-dir', str(tree(tmp/'data')/'train')], 'give the folder above it'),
+    'a file as root': (lambda tmp: ['--dataset', 'imagenet', '--data-dir', str(next((tree(tmp/'data')/'train'/'ant').iterdir()))], '--data-dir'), 'archive absent': (words('--dataset', 'cifar10', '--data-dir', 'none'), 'CIFAR10 is not there'),
+    'output is a file': (lambda tmp: (tmp/'f').touch() or ['--preset', 'quickstart', '--checkpoint-dir', 'f/x'], '--checkpoint-dir f/x'), 'output holds a run': (lambda tmp: (tmp/'r').mkdir() or (tmp/'r'/'metrics.json').touch() or ['--preset', 'quickstart', '--checkpoint-dir', 'r'], 'there is a run in it already'),
+}
+
+@pytest.mark.parametrize('name', wrong)
+def test_wrong_input(name, tmp_path, monkeypatch, capsys):
+    make,said = wrong[name]
+    monkeypatch.chdir(tmp_path)
+    argv = make(tmp_path)
+    before = sorted(map(str, tmp_path.rglob('*')))
+    with pytest.raises(SystemExit) as e: train_command(argv)
+    out,err = capsys.readouterr()
+    assert (e.value.code, out) == (2, '')
+    assert err.startswith('error: ') and said in err and len(err.splitlines()) == 1, err
+    assert sorted(map(str, tmp_path.rglob('*'))) == before
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_unwritable_output(tmp_path, monkeypatch, capsys):
+    (tmp_path/'ro').mkdir(mode=0o555)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as e: train_command(['--preset', 'quickstart', '--checkpoint-dir', 'ro/x'])
+    assert e.value.code == 2 and 'cannot be written to' in capsys.readouterr().err
+
+def test_no_gpu_is_one_line(tmp_path, monkeypatch, capsys):
+    import torch
+    if torch.cuda.is_available(): pytest.skip('this machine has a GPU')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as e: train_command(['--preset', 'quickstart', '--device', 'cuda'])
+    assert e.value.code == 2 and '--device cuda' in capsys.readouterr().err
+
+def test_unknown_section_is_only_told(tmp_path, monkeypatch, capsys):
+    (tmp_path/'c.json').write_text('{"notes": {"by": "me"}} // a note')
+    monkeypatch.chdir(tmp_path)
+    train_command(['--preset', 'quickstart', '--model', 'wideresnet10-1', '--config', 'c.json', '--dry-run'])
+    out,err = capsys.readouterr()
+    assert 'the section "notes" is unknown and ignored' in err and 'wideresnet10-1' in out
