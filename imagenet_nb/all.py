@@ -6,13 +6,15 @@
 __all__ = []
 
 # %% ../nbs/71_all.ipynb #410a40b8
+from .models import * # before fastai's: `resnet50` and `valley` go on meaning what every fastai notebook means by them
+from .lr_find import *
 from fastai.vision.all import *
 from .core import *
 from .config import *
+from .folder import *
 from .loader import *
 from .augment import *
 from .data import *
-from .models import *
 from .mixup import *
 from .schedule import *
 from .precision import *
@@ -22,6 +24,7 @@ from .progress import *
 from .checkpoint import *
 from .card import *
 from .learner import *
+from .plan import *
 
 # %% ../nbs/71_all.ipynb #d5e7939b
 __all__ = [o for o in globals() if not o.startswith('_')] # nbdev lists what a module defines; this one only passes on

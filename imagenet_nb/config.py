@@ -101,13 +101,13 @@ class Config:
     three_phase: bool = option(False, 'one-cycle returns to its start before it ends', _sched, flag=False, key='scheduler.onecycle.three_phase')
 
     lr_finder_num_epochs: int = option(1, 'passes of the range test over the training set', _find, flag=False, key='lr_finder.num_epochs', least=1)
-    lr_finder_start_lr: float = option(1e-6, 'rate of its first step', _find, flag=False, key='lr_finder.start_lr', above=0)
-    lr_finder_end_lr: float = option(1., 'rate of its last step', _find, flag=False, key='lr_finder.end_lr', above=0)
+    lr_finder_start_lr: float = option(1e-5, 'rate of its first step', _find, flag=False, key='lr_finder.start_lr', above=0)
+    lr_finder_end_lr: float = option(10., 'rate of its last step', _find, flag=False, key='lr_finder.end_lr', above=0)
     lr_finder_method: str = option('steepest_gradient', 'how a rate is read from the curve', _find, flag=False, key='lr_finder.selection_method',
                                    choices=('steepest_gradient', 'before_divergence', 'valley', 'manual'))
     lr_finder_batches_per_epoch: int|None = option(None, 'batches that count as a pass', _find, flag=False, key='lr_finder.batches_per_epoch', least=1)
-    lr_finder_batch_percent: float|None = option(None, 'the same as a percentage of all batches', _find, flag=False, key='lr_finder.batch_percent',
-                                                 above=0)
+    lr_finder_batch_percent: float|None = option(None, 'the same as a percentage of all batches (neither: 200 batches)', _find, flag=False,
+                                                 key='lr_finder.batch_percent', above=0)
 
     augmentation: str = option('strong', 'how much the training images are changed', _aug, choices=('none', 'weak', 'strong'))
     mixup: bool = option(True, 'train without MixUp', _aug)
@@ -202,6 +202,7 @@ def check_config(
     if cfg.target_accuracy and cfg.target_accuracy > 100: raise UserError(f'--target-accuracy {cfg.target_accuracy:g} is a percentage: at most 100')
     if cfg.lr_finder_start_lr >= cfg.lr_finder_end_lr:
         raise UserError(f'lr_finder.start_lr {cfg.lr_finder_start_lr:g} must be less than lr_finder.end_lr {cfg.lr_finder_end_lr:g}')
+    if (cfg.lr_finder_batch_percent or 0) > 100: raise UserError(f'lr_finder.batch_percent {cfg.lr_finder_batch_percent:g} is a percentage: at most 100')
     if cfg.lr_finder_batches_per_epoch and cfg.lr_finder_batch_percent:
         raise UserError('lr_finder.batches_per_epoch and lr_finder.batch_percent exclude each other: give one of them')
     if cfg.warmup_epochs >= cfg.epochs:

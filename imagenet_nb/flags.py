@@ -36,6 +36,8 @@ def make_parser(
     beside = lambda name: groups[config_fields[name].metadata['group']].add_argument
     beside('scheduler')('--config', metavar='FILE', help='JSON file of a recipe or of a finished run (default: ./config.json if there)')
     beside('epochs')('--preset', metavar='NAME', help=f'a recipe by name: {", ".join(presets)}')
+    beside('epochs')('--dry-run', action='store_true', help='print the plan, train nothing, create nothing')
+    beside('epochs')('--json', action='store_true', help='with --dry-run: the plan as JSON alone')
     beside('amp')('--debug', action='store_true', help='show the full traceback of a mistake')
     return p
 
@@ -46,7 +48,7 @@ def configure(
 ) -> Config:
     "The run that the command line, the files and the defaults describe together"
     said = vars(make_parser().parse_args(argv))
-    said.pop('debug', None)
+    for o in ('debug', 'dry_run', 'json'): said.pop(o, None)
     layers,given = [],said.pop('config', None)
     if given is None and (Path(here)/'config.json').exists(): layers.append((load_config(Path(here)/'config.json'), ' in ./config.json'))
     if (name := said.pop('preset', None)) is not None: recipe(name); layers.append((presets[name], f' in --preset {name}'))

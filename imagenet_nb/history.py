@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['history_columns', 'time_keys', 'SumLoss', 'SmoothLoss', 'RunRecorder', 'new_history', 'add_epoch', 'read_history',
-           'plot_history', 'restarts', 'HistoryFiles']
+           'plot_history', 'restarts', 'stop_reason', 'HistoryFiles', 'StopEarly']
 
 # %% ../nbs/40_history.ipynb #1f571b4c
 import json, time, warnings
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import matplotlib.pyplot as plt
 from fastai.learner import Metric, Recorder
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelFitException
 from fastai.torch_core import find_bs
 from fastcore.foundation import L
 from .core import UserError, all_sum, rank, world_size, write_json
@@ -107,7 +107,7 @@ time_keys = ('seconds', 'images_per_second', 'data_wait_share') # what differs b
 
 def new_history() -> dict: # the content of a `metrics.json` before the first epoch
     "A history without epochs"
-    return dict(epochs=[]) | {k: [] for k in history_columns} | dict(best_test_accuracy=None, best_epoch=None)
+    return dict(epochs=[]) | {k: [] for k in history_columns} | dict(best_test_accuracy=None, best_epoch=None, stopped=None)
 
 def add_epoch(
     h: dict, # a history; it grows by one epoch
@@ -163,6 +163,21 @@ def restarts(
     "Where the rate jumps up after it had come down"
     return [i for i in range(2, len(lr)) if lr[i-1] <= lr[i-2] and lr[i] > 2*lr[i-1]]
 
+# %% ../nbs/40_history.ipynb #35041d0c
+def stop_reason(
+    h: dict, # the history so far
+    patience: int, # epochs without a better test accuracy
+    target: float=None, # percent to reach; None for no target
+    cycle_ends: set=None, # epochs at which patience is judged; None: at each
+    seconds_left: float=None, # until the run must be over; None for no limit
+) -> str: # why to stop now, or an empty string
+    "Whether the run should end after its newest epoch"
+    e,best = h['epochs'][-1],h['best_epoch'] or 0
+    if target is not None and (h['test_accuracies'][-1] or 0) >= target-1e-9: return f'epoch {e} reached the target accuracy of {target:g} %'
+    if e-best >= patience and (cycle_ends is None or e in cycle_ends): return f'no better test accuracy in the {e-best} epochs since epoch {best}'
+    if seconds_left is not None and seconds_left < max(h['seconds'][-3:]): return 'another epoch would not end within --max-hours'
+    return ''
+
 # %% ../nbs/40_history.ipynb #9e0e14e0
 class HistoryFiles(Callback):
     "Write `metrics.json` after every epoch, and `training_curves.png` beside it"
@@ -171,14 +186,16 @@ class HistoryFiles(Callback):
         folder, # where the files go
         history: dict=None, # go on with this history
         title: str='', # over the curves
+        stop=lambda h: '', # from the history to a reason to stop, see `stop_reason`
     ):
         self.folder,self.history,self.title,self.best = Path(folder),history or new_history(),title,False
-        self.drawn,self.pending = 0.,False
+        self.stop,self.drawn,self.pending = stop,0.,False
 
     def after_epoch(self):
         rec = self.learn.recorder
         if not rec.stats or hasattr(self.learn, 'lr_finder'): return
         self.best = add_epoch(self.history, dict(zip(rec.metric_names, rec.log)))
+        self.history['stopped'] = (self.epoch < self.n_epoch-1 and self.stop(self.history)) or None
         if rank(): return
         write_json(self.folder/'metrics.json', self.history)
         self.pending = True
@@ -195,3 +212,13 @@ class HistoryFiles(Callback):
             plt.close(fig)
         except Exception as e: warnings.warn(f'training_curves.png could not be drawn: {e}')
         self.drawn,self.pending = time.time(),False
+
+# %% ../nbs/40_history.ipynb #7b6adf41
+class StopEarly(Callback):
+    "End the fit when the history says so"
+    order = 65 # after everything that saves
+    def after_epoch(self):
+        why = self.learn.history_files.history['stopped']
+        if not self.recorder.stats or not why: return
+        if not rank(): print(f'stopped early: {why}', flush=True)
+        raise CancelFitException()

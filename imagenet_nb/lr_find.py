@@ -266,14 +266,10 @@ def finder_steps(
     cfg, # with `lr_finder_num_epochs`, `lr_finder_batches_per_epoch` and `lr_finder_batch_percent`
     n_batches: int, # in an epoch
 ) -> int:
-    "Steps of the range test"
+    "Steps of the range test: those asked for, or 200 a pass, enough for a curve and small beside an epoch of ImageNet"
     n,pct = cfg.lr_finder_batches_per_epoch,cfg.lr_finder_batch_percent
-    if n and pct: raise UserError('lr_finder.batches_per_epoch and lr_finder.batch_percent: give one of them')
-    if pct is not None and not 0 < pct <= 100:
-        raise UserError(f'lr_finder.batch_percent {pct} is a percentage: above 0, at most 100')
-    if n: return cfg.lr_finder_num_epochs*min(n, n_batches)
-    if pct: return cfg.lr_finder_num_epochs*math.ceil(n_batches*pct/100)
-    return max(100, cfg.lr_finder_num_epochs*n_batches)
+    if pct: n = math.ceil(n_batches*pct/100)
+    return cfg.lr_finder_num_epochs*(min(n, n_batches) if n else 200)
 
 # %% ../nbs/31_lr_find.ipynb #56823c67
 def _update(scheduler, lr):
