@@ -1,4 +1,4 @@
-"""ResNet-50 from scratch on Imagenette at 64 px, one-cycle. Writes bench/results/imagenette64.json.
+"""ResNet-50 from scratch on Imagenette at 64 px, one-cycle with the default rate. Writes bench/results/imagenette64.json.
 
     python bench/imagenette64.py --data-dir FOLDER [--epochs 10]
 """

@@ -111,7 +111,7 @@ def folder_source(
 ) -> Source:
     "A tree of class folders as a `Source`"
     root = Path(root)
-    (tr,va),_ = _splits(root),None
+    tr,va = _splits(root)
     train,valid = _list(tr),_list(va)
     if not train: raise UserError(f'--data-dir {root}: {tr.name}/ holds no class folders')
     if len(train) < 2: raise UserError(f'--data-dir {root}: {tr.name}/ has one class only ({next(iter(train))}), and there is nothing to tell apart')

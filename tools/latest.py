@@ -3,7 +3,7 @@
     python tools/latest.py
 A second environment, .venv-latest, sees the packages of this one (torch is large) and puts the newest fastai in front of them.
 """
-import json, site, subprocess, sys, tempfile, venv
+import json, shutil, site, subprocess, sys, tempfile, venv
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,11 +12,11 @@ env = root/'.venv-latest'
 py = env/'bin'/'python'
 
 def main():
-    if not py.exists():
-        venv.create(env, with_pip=True)
-        own = Path(subprocess.run([py, '-c', 'import site; print(site.getsitepackages()[0])'], capture_output=True, text=True, check=True).stdout.strip())
-        (own/'borrowed.pth').write_text(site.getsitepackages()[0] + '\n')
-        subprocess.run([py, '-m', 'pip', 'install', '-q', '--upgrade', 'fastai', 'fastcore', 'fasttransform', 'fastprogress', 'plum-dispatch', str(root)], check=True)
+    if not py.exists(): venv.create(env, with_pip=True)
+    own = Path(subprocess.run([py, '-c', 'import site; print(site.getsitepackages()[0])'], capture_output=True, text=True, check=True).stdout.strip())
+    (own/'borrowed.pth').write_text(site.getsitepackages()[0] + '\n')
+    shutil.rmtree(root/'build', ignore_errors=True) # else a module that is gone would be packaged again
+    subprocess.run([py, '-m', 'pip', 'install', '-q', '--upgrade', 'fastai', 'fastcore', 'fasttransform', 'fastprogress', 'plum-dispatch', root], check=True)
     code = 'import fastai, fastcore, imagenet_nb; print(fastai.__version__, fastcore.__version__, imagenet_nb.__file__)'
     with tempfile.TemporaryDirectory() as tmp:
         fa,fc,where = subprocess.run([py, '-c', code], cwd=tmp, capture_output=True, text=True, check=True).stdout.split()
