@@ -130,8 +130,10 @@ def folder_source(
 # %% ../nbs/10_data.ipynb #a90b3c25
 def _fetched(what, root, fetch):
     "What `fetch` returns, or `UserError` where it could not be fetched"
+    there = Path(root).exists()
     try: return fetch()
     except (OSError, RuntimeError) as e:
+        if not there and Path(root).is_dir() and not any(Path(root).iterdir()): Path(root).rmdir() # made for the download
         raise UserError(f'--data-dir {root}: {what} is not there and could not be fetched ({e.__class__.__name__}); '
                         f'with a network it is fetched by itself, else unpack it there') from None
 

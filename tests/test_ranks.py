@@ -17,7 +17,7 @@ out = dict(rank=rank(), world=world_size(), sum=all_sum(torch.tensor([rank()+1.]
 loss = torch.nn.functional.cross_entropy
 for m in (SumLoss(), Accuracy(), TopK(5)):
     m.reset()
-    for p,t in zip(pred[mine].split(16), y[mine].split(16)): m.accumulate(SimpleNamespace(pred=p, yb=(t,), loss=loss(p, t)))
+    for p,t in zip(pred[mine].split(16), y[mine].split(16)): m.accumulate(SimpleNamespace(pred=p, y=t, yb=(t,), loss=loss(p, t)))
     out[m.name] = m.value
 out['want'] = dict(loss=loss(pred.double(), y).item(), accuracy=(pred.argmax(1)==y).float().mean().item(), top5=(pred.topk(5)[1]==y[:,None]).any(1).float().mean().item())
 barrier()
