@@ -15,7 +15,7 @@ BIN := .venv/bin
 demo: .venv/ready ## train on handwritten digits, offline, in under two minutes
 	$(BIN)/python train.py --preset quickstart
 
-test: .venv/ready check notebooks pytest docs latest ## all that CI runs
+test: .venv/ready check notebooks docs latest pytest ## all that CI runs
 
 check: .venv/ready ## export and clean leave no difference
 	$(BIN)/python tools/check.py
