@@ -7,7 +7,7 @@ __all__ = ['train', 'dry_run', 'summary', 'train_command']
 
 # %% ../nbs/70_cli.ipynb #9ffa8c0d
 import json, sys, traceback, warnings
-from .flags import configure
+from .flags import configure, make_parser
 from .core import UserError, rank
 from .folder import check_folder
 
@@ -16,13 +16,13 @@ def train(
     argv: list=None, # the words after the command; None takes this process's
 ):
     "Configure, train, and name the files that came of it; with `--dry-run` only the plan"
-    words = sys.argv[1:] if argv is None else list(argv)
-    cfg = configure(words)
-    if '--json' in words and '--dry-run' not in words: raise UserError('--json goes with --dry-run')
+    said = vars(make_parser().parse_args(argv))
+    if said.get('json') and not said.get('dry_run'): raise UserError('--json goes with --dry-run')
+    cfg = configure(argv)
     if cfg.checkpoint_dir: check_folder(cfg.checkpoint_dir)
     from imagenet_nb.learner import facts, imagenet_learner
     learn = imagenet_learner(cfg)
-    if '--dry-run' in words: return dry_run(learn, '--json' in words)
+    if said.get('dry_run'): return dry_run(learn, said.get('json', False))
     if not rank():
         print(f'{cfg.model} on {cfg.dataset}, {cfg.image_size} px, {cfg.epochs} epochs of {cfg.batch_size} items a step')
         for k,v in facts(learn).items(): print(f'  {k:16}{v}', flush=True)

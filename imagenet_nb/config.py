@@ -8,7 +8,7 @@ __all__ = ['model_names', 'dataset_names', 'native_sizes', 'config_fields', 'pre
            'parse_json', 'config_from_dict', 'load_config', 'recipe']
 
 # %% ../nbs/01_config.ipynb #70468829
-import json, re, sys, types, typing
+import json, math, re, sys, types, typing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from .core import UserError, nearest, write_json
@@ -182,7 +182,7 @@ def _check_one(f, v, where):
     if v is None: return
     if m['choices'] and v not in m['choices']:
         raise UserError(f'{where} "{v}" is unknown{nearest(v, m["choices"])}: use {", ".join(m["choices"])}')
-    if isinstance(v, float) and v != v: raise UserError(f'{where} is not a number')
+    if isinstance(v, float) and not math.isfinite(v): raise UserError(f'{where} {v} is not a finite number')
     if m['least'] is not None and v < m['least']: raise UserError(f'{where} {v} is too small: at least {m["least"]}')
     if m['above'] is not None and not v > m['above']: raise UserError(f'{where} {v} must be more than {m["above"]}')
     if m['below'] is not None and not v < m['below']: raise UserError(f'{where} {v} must be less than {m["below"]}')

@@ -139,7 +139,7 @@ def _fetched(what, root, fetch):
 
 def imagenette_source(root) -> Source:
     "Imagenette: from `root` where it is there, else fetched into it"
-    root = Path(root)
+    root = Path(root).absolute() # fastai takes a relative folder for one in its own home
     inner = next((o for o in (root, root/'imagenette2-320', root/'imagenette2-160', root/'imagenette2') if (o/'train').is_dir()), None)
     if inner is None:
         from fastai.data.external import URLs, untar_data

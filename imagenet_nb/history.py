@@ -15,7 +15,7 @@ from fastai.learner import Metric, Recorder
 from fastai.callback.core import Callback, CancelFitException
 from fastai.torch_core import find_bs
 from fastcore.foundation import L
-from .core import UserError, all_sum, rank, world_size, write_json
+from .core import UserError, all_sum, rank, whole_file, world_size, write_json
 
 # %% ../nbs/40_history.ipynb #658cdd3a
 class SumLoss(Metric):
@@ -208,7 +208,7 @@ class HistoryFiles(Callback):
         "Draw the curves into the folder"
         try:
             fig = plot_history(self.history, self.title)
-            fig.savefig(self.folder/'training_curves.png', dpi=100)
+            with whole_file(self.folder/'training_curves.png') as p: fig.savefig(p, format='png', dpi=100)
             plt.close(fig)
         except Exception as e: warnings.warn(f'training_curves.png could not be drawn: {e}')
         self.drawn,self.pending = time.time(),False

@@ -43,7 +43,9 @@ def make_plan(
     cfg,dls,n = learn.cfg,learn.dls,len(learn.dls.train)
     rates = epoch_rates(make_schedule(cfg, n), cfg.epochs, n)
     try: sec,mem = measured_step(learn)
-    except (RuntimeError, ValueError, AssertionError) as e: raise UserError(f'--model {cfg.model} cannot train on images of {cfg.image_size} px: {str(e).splitlines()[0]}') from None
+    except (RuntimeError, ValueError, AssertionError) as e:
+        if 'OutOfMemory' in type(e).__name__: raise # the command has a line for that
+        raise UserError(f'--model {cfg.model} cannot train on images of {cfg.image_size} px: {str(e).splitlines()[0]}') from None
     return dict(config=config_to_dict(cfg), classes=dls.c, class_names=list(dls.vocab)[:10], train_items=len(dls.train_ds), valid_items=len(dls.valid_ds),
         batch_size=cfg.batch_size, steps_per_epoch=n, steps=n*cfg.epochs, params=n_params(learn.model), stem=stem_for(cfg.image_size) if cfg.model == 'resnet50' else None,
         size=cfg.image_size, device=str(next(learn.model.parameters()).device), precision=str(learn.precision.current), workers=dls.train.fake_l.num_workers,
