@@ -11,6 +11,7 @@ from .lr_find import *
 from fastai.vision.all import *
 from .core import *
 from .config import *
+from .recipe import *
 from .folder import *
 from .loader import *
 from .augment import *
@@ -22,6 +23,13 @@ from .optimizer import *
 from .history import *
 from .progress import *
 from .checkpoint import *
+from .resume import *
+from .preflight import check_dataset
+from .record import reference_run
+from .analysis import plot_run
+from .claims import claims_table
+from .report import compare
+from .widgets import augmentation_explorer, claims_browser, run_dashboard, schedule_explorer
 from .card import *
 from .learner import *
 from .plan import *

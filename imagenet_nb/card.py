@@ -8,7 +8,7 @@ __all__ = ['card_text', 'write_card']
 # %% ../nbs/44_card.ipynb #13f7d3f1
 import json
 from datetime import date
-from .config import config_to_dict
+from .recipe import config_to_dict
 from .core import whole_file
 
 # %% ../nbs/44_card.ipynb #0b31ebd1

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['history_columns', 'time_keys', 'SumLoss', 'SmoothLoss', 'RunRecorder', 'new_history', 'add_epoch', 'read_history',
-           'plot_history', 'restarts', 'stop_reason', 'HistoryFiles', 'StopEarly']
+           'plot_history', 'restarts', 'stop_reason', 'HistoryFiles', 'StopEarly', 'BesideRecord']
 
 # %% ../nbs/40_history.ipynb #1f571b4c
 import json, time, warnings
@@ -15,7 +15,8 @@ from fastai.learner import Metric, Recorder
 from fastai.callback.core import Callback, CancelFitException
 from fastai.torch_core import find_bs
 from fastcore.foundation import L
-from .core import UserError, all_sum, rank, whole_file, world_size, write_json
+from .core import UserError, all_sum, from_first, rank, safely, whole_file, world_size, write_json
+from .record import reference_run
 
 # %% ../nbs/40_history.ipynb #658cdd3a
 class SumLoss(Metric):
@@ -67,7 +68,7 @@ class RunRecorder(Recorder):
 
     def before_train(self):
         for o in self._train_mets: o.reset()
-        self.items,self.wait,self.first = 0,0.,len(self.losses)
+        self.items,self.wait,self.last_lr,self.first = 0,0.,None,len(self.losses)
         self.began = self.left = time.perf_counter()
 
     def before_batch(self):
@@ -79,7 +80,8 @@ class RunRecorder(Recorder):
         if not self.training: return
         self.smooth_loss.accumulate(self.learn)
         self.learn.smooth_loss = self.smooth_loss.value
-        self.lrs.append(float(self.opt.hypers[-1]['lr']))
+        self.last_lr = float(self.opt.hypers[-1]['lr'])
+        self.lrs.append(self.last_lr)
         self.losses.append(self.learn.smooth_loss)
         self.items += find_bs(self.yb)
         self.left = time.perf_counter()
@@ -88,8 +90,18 @@ class RunRecorder(Recorder):
         super().after_train() # its division reads the sums, and so waits until the device is done
         if not self.items: return
         sec = time.perf_counter()-self.began
-        self.losses[self.first:] = torch.stack(self.losses[self.first:]).cpu().unbind()
-        self.stats = [self.lrs[-1], self.items*world_size()/sec, self.wait/sec]
+        if self.losses[self.first:]: self.losses[self.first:] = torch.stack(self.losses[self.first:]).cpu().unbind()
+        self.stats = [self.last_lr, self.items*world_size()/sec, self.wait/sec]
+
+    def state(self) -> dict: # plain numbers
+        "What a pass under way has counted, beside its metrics"
+        return dict(items=self.items, wait=self.wait, seconds=time.perf_counter()-self.began, lr=self.last_lr)
+
+    def load_state(self,
+        d: dict, # from `state`
+    ):
+        "Go on counting"
+        self.items,self.wait,self.last_lr,self.began = d['items'],d['wait'],d['lr'],time.perf_counter()-d['seconds']
 
     def after_epoch(self):
         self.learn.final_record = self.log[1:].copy()
@@ -130,6 +142,7 @@ def read_history(
     if path.is_dir(): path = path/'metrics.json'
     try: h = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e: raise UserError(f'{path}: no history can be read ({e.__class__.__name__})') from None
+    if not isinstance(h, dict): raise UserError(f'{path}: no history can be read (it is a {type(h).__name__}, not an object)')
     lengths = {len(h.get(k, ())) for k in ('epochs', 'train_losses', 'test_losses', 'train_accuracies', 'test_accuracies', 'learning_rates')}
     if len(lengths) != 1: raise UserError(f'{path}: its columns have different lengths {sorted(lengths)}')
     return h
@@ -169,13 +182,11 @@ def stop_reason(
     patience: int, # epochs without a better test accuracy
     target: float=None, # percent to reach; None for no target
     cycle_ends: set=None, # epochs at which patience is judged; None: at each
-    seconds_left: float=None, # until the run must be over; None for no limit
 ) -> str: # why to stop now, or an empty string
     "Whether the run should end after its newest epoch"
     e,best = h['epochs'][-1],h['best_epoch'] or 0
     if target is not None and (h['test_accuracies'][-1] or 0) >= target-1e-9: return f'epoch {e} reached the target accuracy of {target:g} %'
     if e-best >= patience and (cycle_ends is None or e in cycle_ends): return f'no better test accuracy in the {e-best} epochs since epoch {best}'
-    if seconds_left is not None and seconds_left < max(h['seconds'][-3:]): return 'another epoch would not end within --max-hours'
     return ''
 
 # %% ../nbs/40_history.ipynb #9e0e14e0
@@ -195,9 +206,9 @@ class HistoryFiles(Callback):
         rec = self.learn.recorder
         if not rec.stats or hasattr(self.learn, 'lr_finder'): return
         self.best = add_epoch(self.history, dict(zip(rec.metric_names, rec.log)))
-        self.history['stopped'] = (self.epoch < self.n_epoch-1 and self.stop(self.history)) or None
+        self.history['stopped'] = from_first((self.epoch < self.n_epoch-1 and self.stop(self.history)) or None)
         if rank(): return
-        write_json(self.folder/'metrics.json', self.history)
+        safely(f'{self.folder}/metrics.json', lambda: write_json(self.folder/'metrics.json', self.history))
         self.pending = True
         if time.time() > self.drawn+60: self.draw()
 
@@ -222,3 +233,14 @@ class StopEarly(Callback):
         if not self.recorder.stats or not why: return
         if not rank(): print(f'stopped early: {why}', flush=True)
         raise CancelFitException()
+
+# %% ../nbs/40_history.ipynb #f3e894c1
+class BesideRecord(Callback):
+    "Say after each epoch how far ahead of the recorded run this one is"
+    order = 62 # after the row of the epoch is shown
+    def after_epoch(self):
+        h = self.learn.history_files.history
+        if rank() or not self.recorder.stats or not h['epochs'] or (acc := h['test_accuracies'][-1]) is None: return
+        ref,e = reference_run().test_acc,h['epochs'][-1]
+        if e > len(ref): return
+        print(f'  the record had {ref[e]:.2f} % after {e} epoch{"s"*(e > 1)}: {abs(acc-ref[e]):.2f} points {"ahead" if acc >= ref[e] else "behind"}', flush=True)

@@ -33,7 +33,9 @@ def drawn_card(
 
 # %% ../nbs/06_image.ipynb #927ec35d
 class BadImage(OSError, UserError):
-    "An image file whose content cannot be decoded"
+    "An image file whose content cannot be decoded; `why` and `filename` say it in two words"
+    def __init__(self, line): super().__init__(line); self.line = line
+    __str__ = UserError.__str__ # an OSError with a file name would print numbers
 
 @contextmanager
 def _naming(
@@ -45,7 +47,10 @@ def _naming(
     except Exception as e: # decoders raise struct.error, SyntaxError, IndexError, cv2.error, ... on broken files
         where = f'{len(src):,} bytes in memory' if isinstance(src, bytes) else src
         why = 'not an image in a format we know' if isinstance(e, UnidentifiedImageError) else e
-        raise BadImage(f'{where}: cannot be decoded ({why}): replace or delete the file') from e
+        bad = BadImage(f'{where}: cannot be decoded ({why}): replace or delete the file')
+        bad.why = str(why)
+        if isinstance(src, str): bad.filename = src
+        raise bad from e
 
 # %% ../nbs/06_image.ipynb #449e530b
 def _jpeg_head(
@@ -111,9 +116,10 @@ def _parse(
     if isinstance(b, bytes):
         if not b: raise ValueError('the file is empty')
         head = _jpeg_head(b)
+        if head and head[0]*head[1] > 2*Image.MAX_IMAGE_PIXELS: raise ValueError(f'{head[0]}×{head[1]} pixels: a decompression bomb')
         if head and _whole(b): return b,head[:2],_turn(lambda: _exif(head[2])) if head[2] else 1
         b = Image.open(io.BytesIO(b))
-    return b,tuple(b.size),_turn(b.getexif)
+    return b,tuple(b.size),_turn(lambda: Image.Image.getexif(b)) # a PNG's own `getexif` decodes it, and hides that it is broken
 
 # %% ../nbs/06_image.ipynb #19471eb9
 # the bits that mean "reduced"; beside IMREAD_COLOR_RGB the "grayscale" in their names means nothing

@@ -9,7 +9,6 @@ __all__ = ['methods', 'smooth_losses', 'steepest_gradient', 'before_divergence',
 
 # %% ../nbs/31_lr_find.ipynb #c51d16d2
 import copy, json, math, warnings
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, repeat
@@ -20,12 +19,12 @@ import torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.mixup import MixHandler
 from fastai.callback.progress import CSVLogger
+from fastai.data.load import DataLoader
 from fastai.learner import Learner
-from fastai.optimizer import Optimizer, OptimWrapper
-from fastcore.foundation import L
 from numpy.lib.stride_tricks import sliding_window_view
-from .core import UserError, all_sum, libraries_kept, nearest, rank, whole_file, write_json
+from .core import UserError, all_sum, nearest, rank, safely, whole_file, write_json
 from .mixup import LabelSmoothing, MixUp
+from .untouched import as_it_was
 
 # %% ../nbs/31_lr_find.ipynb #d43be32d
 def _ema(
@@ -39,14 +38,25 @@ def _ema(
         res.append(acc)
     return np.array(res)
 
+def _noise(y):
+    "Standard deviation of a step's noise: the median of |a-b| of two normal numbers is 0.954 of it"
+    return float(np.median(np.abs(np.diff(y))))/.954
+
+def _despiked(y):
+    "`y` where, on the way down, what stands far above its neighbourhood is brought down to it"
+    w,low = max(5, len(y)//10 | 1),int(np.median(sliding_window_view(y, 5), axis=-1).argmin())
+    level = np.median(sliding_window_view(y, w)[np.clip(np.arange(low)-w//2, 0, len(y)-w)], axis=-1)
+    return np.concatenate([np.where(y[:low] > level + 6*_noise(y), level, y[:low]), y[low:]])
+
 def smooth_losses(
     losses, # (N,) the loss of each step
     share: float=.03, # time constant of the averages, as a share of the curve
 ) -> np.ndarray: # (M,) M ≤ N: a loss that is no number ends the curve
-    "Running median of 5, then a moving average both ways, corrected for its start (Kingma & Ba 2014, section 3)"
+    "Early spikes cut, a running median of 5, then a moving average both ways, corrected for its start (Kingma & Ba 2014, section 3)"
     y = np.asarray(losses, dtype=float)
     bad = ~np.isfinite(y)
     if bad.any(): y = y[:bad.argmax()]
+    if len(y) > 9: y = _despiked(y)
     if len(y) > 2: y = np.median(sliding_window_view(np.pad(y, 2, mode='reflect'), 5), axis=-1)
     beta = 1 - 1/max(2, share*len(y))
     def both(v): return _ema(v, beta) + _ema(v[::-1], beta)[::-1]
@@ -112,7 +122,7 @@ def _trouble(losses, smooth):
     n = len(smooth)
     if n < 10: return f'too short: {n} finite losses of {len(losses)}; lower lr_finder_start_lr or take more steps'
     top,low = _plateau(smooth),float(smooth.min())
-    noise = float(np.median(np.abs(np.diff(losses[:n]))))/.954 # the median of |a-b| of two normal numbers
+    noise = _noise(losses[:n])
     least = max(.01*abs(top), 6*noise/math.sqrt(2*max(2, .03*n)))
     if top-low > least: return ''
     if smooth[-1]-top > least and smooth.argmin() < n//5: return 'it rises from the start: lower lr_finder_start_lr'
@@ -135,64 +145,6 @@ def suggest(
     return Suggestion(lr, methods[method].__doc__ + ends)
 
 # %% ../nbs/31_lr_find.ipynb #a61078d8
-def _refill(d, was): d.clear(); d.update(was)
-
-def _kept(stack, obj, memo=None, strict=False):
-    "Let `stack` put the attributes of `obj` back; with a `memo`, `obj` goes on with deep copies of what `memo` lacks"
-    was = dict(vars(obj))
-    stack.callback(_refill, vars(obj), was)
-    for k,v in was.items() if memo is not None else ():
-        known = set(memo)
-        try: vars(obj)[k] = copy.deepcopy(v, memo)
-        except Exception: # an open file, a thread: a callback goes on with it, an optimizer may not
-            if strict: raise
-            for o in set(memo)-known-{id(memo)}: del memo[o] # half a copy
-
-def _module_kept(stack, m):
-    "Attributes of a module itself: mode, buffers, hooks, a replaced `forward`"
-    for d in vars(m).values():
-        if isinstance(d, dict): stack.callback(_refill, d, type(d)(d))
-    _kept(stack, m)
-
-def _tensor_kept(stack, t):
-    "`t` goes on with a copy of its numbers, and no gradient"
-    def back(data, grad, requires_grad): t.data,t.grad = data,grad; t.requires_grad_(requires_grad)
-    stack.callback(back, t.data, t.grad, t.requires_grad)
-    t.data,t.grad = t.data.clone(),None
-
-# %% ../nbs/31_lr_find.ipynb #9f91ce72
-def _rng_kept(stack, dl):
-    "Generators of libraries, devices and the loader"
-    stack.enter_context(libraries_kept())
-    if torch.cuda.is_initialized(): stack.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
-    if torch.backends.mps.is_available(): stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
-    _kept(stack, dl) # also its epoch
-    if 'rng' in vars(dl): dl.rng = copy.deepcopy(dl.rng)
-    if isinstance(g := vars(dl).get('generator'), torch.Generator): stack.callback(g.set_state, g.get_state())
-
-@contextmanager
-def _as_it_was(
-    learn, # any `Learner`
-):
-    "Whatever happens inside, `learn` and all randomness are afterwards as before"
-    dl = learn.dls.train
-    modules = [m for net in (learn.model, learn.loss_func) if isinstance(net, torch.nn.Module) for m in net.modules()]
-    tensors = {id(t): t for m in modules for t in chain(m.parameters(False), m.buffers(False))}.values()
-    opts = [o for o in (learn.opt, learn.opt_func) if isinstance(o, (Optimizer, OptimWrapper))]
-    opts += [v for o in opts for v in vars(o).values() if isinstance(v, torch.optim.Optimizer)]
-    data = [o for l in learn.dls.loaders for o in (l, l.dataset)]
-    memo = {id(o): o for o in (learn, learn.dls, *data, learn.loss_func, *modules, *tensors, *opts, *learn.cbs)}
-    with ExitStack() as stack:
-        _rng_kept(stack, dl)
-        for m in modules: _module_kept(stack, m)
-        for t in tensors: _tensor_kept(stack, t)
-        for o in opts: _kept(stack, o, memo, strict=True)
-        for o in learn.cbs: _kept(stack, o, memo)
-        _kept(stack, learn)
-        learn.cbs = L(list(learn.cbs))
-        yield
-
-# %% ../nbs/31_lr_find.ipynb #f0959678
 class RangeTest(Callback):
     "Train at growing rates, and record the losses"
     name,order = 'lr_finder',70 # the last to set the rate
@@ -226,6 +178,7 @@ def range_test(
     end_lr: float=1., # rate of the last step
     n_steps: int=100, # training steps, over several passes where the loader is shorter
     stop_div: float=4., # stop when the loss exceeds this times the best
+    num_workers: int=None, # processes that load images; None: as in training
 ) -> tuple: # (lrs, losses): both (N,), N ≤ n_steps
     "The loss at exponentially growing rates, on targets without MixUp and label smoothing (Smith 2015, section 3.3)"
     if not 0 < start_lr < end_lr:
@@ -233,7 +186,10 @@ def range_test(
     if n_steps < 10: raise UserError(f'a range test of {n_steps} steps says nothing: take at least 10')
     if not len(learn.dls.train): raise UserError('a range test needs a training batch: lower the batch size')
     finder = RangeTest(np.geomspace(start_lr, end_lr, n_steps), stop_div)
-    with _as_it_was(learn):
+    with as_it_was(learn):
+        if num_workers is not None and isinstance(dl := learn.dls.train, DataLoader):
+            dl.fake_l = copy.copy(dl.fake_l)
+            dl.fake_l.num_workers = num_workers
         for cb in list(learn.cbs): # what changes targets, shows, or writes
             if isinstance(cb, (MixUp, LabelSmoothing, MixHandler, CSVLogger)) or cb.name == 'progress':
                 learn.remove_cb(cb)
@@ -269,7 +225,9 @@ def finder_steps(
     "Steps of the range test: those asked for, or 200 a pass, enough for a curve and small beside an epoch of ImageNet"
     n,pct = cfg.lr_finder_batches_per_epoch,cfg.lr_finder_batch_percent
     if pct: n = math.ceil(n_batches*pct/100)
-    return cfg.lr_finder_num_epochs*(min(n, n_batches) if n else 200)
+    steps = cfg.lr_finder_num_epochs*(min(n, n_batches) if n else 200)
+    if steps < 10: raise UserError(f'lr_finder: {steps} steps say nothing: raise lr_finder.num_epochs or lr_finder.batches_per_epoch to at least 10 in all')
+    return steps
 
 # %% ../nbs/31_lr_find.ipynb #56823c67
 def _update(scheduler, lr):
@@ -299,7 +257,7 @@ def save_finder(
     "Write `lr_finder_results.json` and `lr_finder_plot.png`"
     if rank(): return
     folder = Path(folder)
-    write_json(folder/'lr_finder_results.json', result)
+    safely(f'{folder}/lr_finder_results.json', lambda: write_json(folder/'lr_finder_results.json', result))
     try:
         o = Suggestion(result['suggested_lrs']['max_lr'], result['why'])
         ax = plot_finder(result['curve']['lrs'], result['curve']['losses'], {result['selection_method']: o})

@@ -106,10 +106,13 @@ class Progress(Callback):
     name,order = 'progress',60
     def __init__(self,
         view: str=None, # 'notebook', 'terminal' or 'log'; found out where not given
-    ): self.kind,self.view,self.old = view,None,None
+        miniters: int=1, # steps between two updates
+        mininterval: float=None, # seconds between two updates; None: what suits the view
+    ): self.kind,self.view,self.old,self.miniters,self.mininterval = view,None,None,miniters,mininterval
 
     def before_fit(self):
-        if rank() or not hasattr(self.learn, 'recorder'): return
+        if not hasattr(self.learn, 'recorder'): return
+        if rank(): self.old,self.learn.logger = self.learn.logger,noop; return
         self.view = views[self.kind or surroundings()](list(self.recorder.metric_names), self.n_epoch)
         if self.learn.logger not in (noop, self.write): self.old,self.learn.logger = self.learn.logger,self.write
 
@@ -127,7 +130,8 @@ class Progress(Callback):
 
     def after_batch(self):
         now = time.perf_counter()
-        if not self.view or not hasattr(self, 'last') or now-self.last < self.view.every: return
+        if not self.view or not hasattr(self, 'last') or (self.iter+1) % self.miniters: return
+        if now-self.last < (self.view.every if self.mininterval is None else self.mininterval): return
         self.last = now
         i = self.iter+1
         self.view.update(i, self.text(now) if self.training else '', (now-self.start)/i*(len(self.dl)-i))

@@ -1,5 +1,5 @@
 "Wrong inputs: each is one clear line that names the flag or the path, exit code 2, and nothing left behind."
-import json, os, shutil
+import json, os, shutil, subprocess, sys
 from pathlib import Path
 import numpy as np
 import pytest
@@ -33,6 +33,10 @@ def config(text):
 def digits(*words): return lambda tmp: ['--preset', 'quickstart', *words]
 def words(*w): return lambda tmp: list(w)
 def empty(p): [f.unlink() for f in p.iterdir()]
+def flat(r):
+    "All validation images in one folder, without their classes"
+    for f in sorted((r/'val').rglob('*.JPEG')): f.rename(r/'val'/f'{f.parent.name}_{f.name}')
+    for c in ('ant', 'bee', 'cat'): (r/'val'/c).rmdir()
 
 wrong = {
     'epochs zero': (digits('--epochs', '0'), '--epochs 0'), 'epochs negative': (digits('--epochs', '-3'), '--epochs'), 'epochs text': (digits('--epochs', 'ten'), "--epochs: invalid int value: 'ten'"),
@@ -57,6 +61,13 @@ wrong = {
     'class missing in val': (folder(lambda r: shutil.rmtree(r/'val'/'cat')), 'different classes, such as cat'), 'one class': (folder(lambda r: [shutil.rmtree(r/s/c) for s in ('train', 'val') for c in ('ant', 'bee')]), 'one class only'),
     'class folder as root': (lambda tmp: ['--dataset', 'imagenet', '--data-dir', str(tree(tmp/'data')/'train'/'ant')], 'images lie directly in it'), 'train as root': (lambda tmp: ['--dataset', 'imagenet', '--data-dir', str(tree(tmp/'data')/'train')], 'give the folder above it'),
     'a file as root': (lambda tmp: ['--dataset', 'imagenet', '--data-dir', str(next((tree(tmp/'data')/'train'/'ant').iterdir()))], '--data-dir'), 'archive absent': (words('--dataset', 'cifar10', '--data-dir', 'none'), 'CIFAR10 is not there'),
+    'repository name': (digits('--hf-repo', 'me/my model'), '--hf-repo "me/my model" cannot be'), 'repository path': (digits('--hf-repo', 'a/b/c'), '--hf-repo "a/b/c"'),
+    'pretrained without': (digits('--pretrained'), '--pretrained: there are no published weights for wideresnet16-2'), 'two origins': (digits('--model', 'resnet50-pytorch', '--pretrained', '--init-from', 'x.pth'), '--pretrained and --init-from'),
+    'init absent': (digits('--init-from', 'no.pth'), '--init-from no.pth: there is no such file'), 'init no weights': (lambda tmp: (tmp/'w.pth').write_bytes(b'x') and ['--preset', 'quickstart', '--init-from', 'w.pth'], 'w.pth: not a readable'),
+    'launcher missing': (digits('--multi-gpu'), '--multi-gpu needs a launcher: torchrun'), 'sync alone': (digits('--sync-bn'), '--sync-bn needs --multi-gpu'),
+    'bar interval': (config({'progress_bar': {'mininterval': 'often'}}), 'progress_bar.mininterval in c.json'), 'bar key': (config({'progress_bar': {'miniter': 5}}), 'did you mean "miniters"?'),
+    'flat val': (folder(lambda r: flat(r)), 'no class folders, and no file says what they are'), 'one label': (folder(lambda r: (flat(r), (r/'val.txt').write_text('\n'.join(f'{c}_{i}.JPEG 0' for c in ('ant','bee','cat') for i in range(2))))), 'the same label, ant'),
+    'size for the model': (digits('--model', 'timm/inception_v3', '--batch-size', '4'), '--size 32: timm/inception_v3 does not take images of 32 px'),
     'output is a file': (lambda tmp: (tmp/'f').touch() or ['--preset', 'quickstart', '--checkpoint-dir', 'f/x'], '--checkpoint-dir f/x'), 'output holds a run': (lambda tmp: (tmp/'r').mkdir() or (tmp/'r'/'metrics.json').touch() or ['--preset', 'quickstart', '--checkpoint-dir', 'r'], 'there is a run in it already'),
 }
 
@@ -72,12 +83,14 @@ def test_wrong_input(name, tmp_path, monkeypatch, capsys):
     assert err.startswith('error: ') and said in err and len(err.splitlines()) == 1, err
     assert sorted(map(str, tmp_path.rglob('*'))) == before
 
-@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
 def test_unwritable_output(tmp_path, monkeypatch, capsys):
     (tmp_path/'ro').mkdir(mode=0o555)
+    if os.geteuid() == 0 and subprocess.run(['mount', '-t', 'tmpfs', '-o', 'ro', 'tmpfs', str(tmp_path/'ro')], capture_output=True).returncode: pytest.skip('root may write everywhere, and no read-only disk could be mounted')
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as e: train_command(['--preset', 'quickstart', '--checkpoint-dir', 'ro/x'])
-    assert e.value.code == 2 and 'cannot be written to' in capsys.readouterr().err
+    try:
+        with pytest.raises(SystemExit) as e: train_command(['--preset', 'quickstart', '--checkpoint-dir', 'ro/x'])
+        assert e.value.code == 2 and 'cannot be written to' in capsys.readouterr().err
+    finally: subprocess.run(['umount', str(tmp_path/'ro')], capture_output=True)
 
 def test_no_gpu_is_one_line(tmp_path, monkeypatch, capsys):
     import torch
@@ -92,3 +105,11 @@ def test_unknown_section_is_only_told(tmp_path, monkeypatch, capsys):
     train_command(['--preset', 'quickstart', '--model', 'wideresnet10-1', '--config', 'c.json', '--dry-run'])
     out,err = capsys.readouterr()
     assert 'the section "notes" is unknown and ignored' in err and 'wideresnet10-1' in out
+
+@pytest.mark.parametrize('name', ['epochs zero', 'unknown flag', 'config syntax', 'config zero T_0', 'folder absent', 'no val', 'train as root', 'class folder as root', 'repository name', 'init absent', 'launcher missing', 'output holds a run', 'preset typo'])
+def test_found_before_torch(name, tmp_path):
+    "What can be found in the first second does not wait for torch"
+    argv = wrong[name][0](tmp_path)
+    code = f'import sys\nfrom imagenet_nb.cli import train_command\ntry: train_command({argv!r})\nfinally: print("torch" in sys.modules)'
+    r = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
+    assert (r.returncode, r.stdout) == (2, 'False\n') and wrong[name][1] in r.stderr

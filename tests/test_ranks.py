@@ -1,7 +1,8 @@
 "Real ranks: two processes under torchrun, on the CPU, with unequal shares of the data."
-import json, subprocess, sys
+import json, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
+from conftest import root
 
 code = '''
 import json, os, sys, torch, torch.distributed as dist
@@ -35,3 +36,40 @@ def test_sums_cross_the_ranks(tmp_path):
         assert (o['rank'], o['world'], o['sum']) == (i, 2, 3.0)
         assert o['want']['accuracy'] > 0
         for k,v in o['want'].items(): assert o[k] == pytest.approx(v, rel=1e-6), k
+
+def test_the_command_on_two_ranks(tmp_path):
+    "One run by two processes: one set of files, and the best model tests as well alone as it did among them"
+    run = lambda *words: subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29612', str(root/'train.py'), '--preset', 'quickstart',
+                                         '--model', 'wideresnet10-1', *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    r = run('--epochs', '3', '--multi-gpu', '--lr-finder')
+    assert r.returncode == 0, r.stderr[-3000:]
+    assert [l.split()[1] for l in r.stdout.splitlines() if l.startswith('epoch ')] == ['1/3', '2/3', '3/3'] and 'Warning' not in r.stderr, r.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ['checkpoint_1']
+    from imagenet_nb.learner import imagenet_learner, load_model
+    from imagenet_nb.config import Config
+    from imagenet_nb.recipe import load_config
+    h,(model,state) = json.loads((tmp_path/'checkpoint_1'/'metrics.json').read_text()),load_model(tmp_path/'checkpoint_1')
+    learn = imagenet_learner(Config(**load_config(tmp_path/'checkpoint_1'/'config.json')))
+    learn.model.load_state_dict(model.state_dict())
+    with learn.no_bar(), learn.no_logging(): assert 100*learn.validate()[1] == pytest.approx(h['best_test_accuracy'], abs=.3) # bf16 in other batches
+    r = run('--epochs', '3')
+    assert r.returncode != 0 and 'add --multi-gpu' in r.stderr and 'checkpoint_2' not in {p.name for p in tmp_path.iterdir()}
+    r = run('--epochs', '3', '--multi-gpu', '--sync-bn', '--device', 'cpu')
+    assert r.returncode != 0 and '--sync-bn: PyTorch synchronizes batch normalization on CUDA only' in r.stderr
+
+def test_two_ranks_go_on_exactly(tmp_path):
+    "SIGTERM to the launcher in the middle of an epoch: both ranks stop after the same step, and the run ends as the undisturbed one does"
+    def start(folder):
+        return subprocess.Popen([sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29613', str(root/'train.py'), '--preset', 'quickstart', '--model', 'wideresnet10-1',
+                                 '--epochs', '3', '--multi-gpu', '--resume-from', folder], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    whole = start('whole'); assert whole.wait(300) == 0, whole.stdout.read()[-3000:]
+    p,end = start('run'),time.time()+120
+    while not (tmp_path/'run'/'training_state_epoch1.pth').exists() and time.time() < end: time.sleep(.02)
+    time.sleep(.6)
+    p.send_signal(signal.SIGTERM); p.wait(60)
+    assert list((tmp_path/'run').glob('training_state_epoch2_step*.pth')), p.stdout.read()[-3000:]
+    p = start('run'); out = p.communicate(timeout=300)[0]
+    assert p.returncode == 0 and 'going on from run/training_state_epoch2_step' in out, out[-3000:]
+    a,b = (json.loads((tmp_path/o/'metrics.json').read_text()) for o in ('whole', 'run'))
+    from imagenet_nb.history import time_keys
+    for k in a.keys()-set(time_keys): assert a[k] == b[k], k

@@ -28,11 +28,23 @@ def readme(cache):
     (root/'README.md').write_text(body, encoding='utf-8')
     if os.environ.get('CI') and body != old: sys.exit('README.md was not what nbs/index.ipynb says: commit what `make readme` made')
 
+def quarto_names(cache):
+    "Give the pages the names that Quarto gives them (`00_core.ipynb` becomes `core.html`), so that links mean the same in both"
+    menu = (cache/'_quarto.yml').read_text(encoding='utf-8')
+    for p in sorted(cache.rglob('*.ipynb')):
+        new = p.with_name(re.sub(r'^\d+[a-zA-Z0-9]*_', '', p.name))
+        text = p.read_text(encoding='utf-8')
+        p.unlink()
+        new.write_text(re.sub(r'output-file: [\w.]+\\n', '', text), encoding='utf-8') # smalldocs has no such option
+        menu = re.sub(rf'\b{p.name}\b', new.name, menu)
+    (cache/'_quarto.yml').write_text(menu, encoding='utf-8')
+
 def main():
     _build_modidx()
     cache = proc_nbs(force=True)
     readme(cache)
     if 'readme' in sys.argv[1:]: return
+    quarto_names(cache)
     subprocess.run([str(Path(sys.executable).parent/'smalldocs'), 'render', str(cache)], check=True)
     shutil.rmtree(root/'_docs', ignore_errors=True)
     shutil.move(cache/'_docs', root/'_docs')

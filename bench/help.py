@@ -1,0 +1,23 @@
+"""How long `--help` takes beside a bare Python: medians over several processes. Writes bench/results/help.json.
+
+    python bench/help.py [--repeats 9]
+"""
+import argparse, statistics, subprocess, sys, time
+from pathlib import Path
+from common import machine, save_result
+
+def seconds(*words):
+    start = time.perf_counter()
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter()-start
+
+def main():
+    p = argparse.ArgumentParser(); p.add_argument('--repeats', type=int, default=9); a = p.parse_args()
+    train = str(Path(__file__).parent.parent/'train.py')
+    calls = dict(bare=(sys.executable, '-c', 'pass'), help=(sys.executable, train, '--help'), mistake=(sys.executable, '-c', f'import subprocess, sys; sys.exit(subprocess.run([sys.executable, {train!r}, "--epocs", "3"], stderr=-3).returncode != 2)'))
+    took = {k: [] for k in calls}
+    for _ in range(a.repeats):
+        for k,c in calls.items(): took[k].append(seconds(*c))
+    save_result('help', dict(repeats=a.repeats, seconds={k: dict(median=round(statistics.median(v), 3), min=round(min(v), 3), max=round(max(v), 3)) for k,v in took.items()}) | machine())
+
+if __name__ == '__main__': main()

@@ -1,0 +1,213 @@
+"Runs that are killed, signalled, starved of disk and started twice: real processes, real signals, a real small disk."
+import json, multiprocessing, os, random, shutil, signal, subprocess, sys, time
+from pathlib import Path
+import pytest
+from conftest import root
+from imagenet_nb.checkpoint import load_tensors
+from imagenet_nb.history import time_keys
+
+quick = ['--preset', 'quickstart', '--model', 'wideresnet10-1', '--size', '16', '--epochs', '3']
+timeless = lambda folder: {k: v for k,v in json.loads((folder/'metrics.json').read_text()).items() if k not in time_keys}
+
+def child(folder, argv):
+    "In a process of its own: the command, in `folder`"
+    import torch
+    os.setsid() # a process group of its own
+    multiprocessing.set_start_method('fork', force=True) # for its workers, as in any process that was not made this way
+    os.chdir(folder)
+    sys.stdout = sys.stderr = open('log.txt', 'a', buffering=1)
+    torch.set_num_threads(1)
+    from imagenet_nb.cli import train_command
+    train_command(argv)
+
+@pytest.fixture(scope='module')
+def start():
+    "Start the command in a new process that has everything imported already, so that a kill strikes training and not an import"
+    ctx = multiprocessing.get_context('forkserver')
+    ctx.set_forkserver_preload(['imagenet_nb.learner', 'imagenet_nb.plan', 'imagenet_nb.distributed'])
+    def go(folder, *argv):
+        p = ctx.Process(target=child, args=(str(folder), [*quick, *argv]))
+        p.start(); return p
+    return go
+
+def finished(p, code=0):
+    p.join(180); assert p.exitcode == code
+
+@pytest.fixture(scope='module')
+def whole(start, tmp_path_factory):
+    "The run that nobody disturbed"
+    d = tmp_path_factory.mktemp('whole')
+    finished(start(d, '--checkpoint-dir', 'run'))
+    return d/'run'
+
+def same(a, b):
+    "Byte for byte the same record (times aside), and the same weights and optimizer"
+    assert timeless(a) == timeless(b)
+    for n in ('training_state_epoch3.pth', 'best_model.pth'):
+        x,y = load_tensors(a/n),load_tensors(b/n)
+        for k in x['model']: assert x['model'][k].equal(y['model'][k]), k
+        if 'optimizer' in x:
+            for i,s in x['optimizer']['state'].items():
+                for k,v in s.items(): assert v.equal(y['optimizer']['state'][i][k]) if hasattr(v, 'equal') else v == y['optimizer']['state'][i][k]
+
+def test_sigkill_at_random_moments(start, whole, tmp_path):
+    "IMAGENET_NB_KILLS kills (10 where it is not set), many of them within a save, since the state is saved at every step"
+    todo,kills,rng,i = int(os.environ.get('IMAGENET_NB_KILLS', 10)),0,random.Random(0),0
+    while kills < todo:
+        d,i = tmp_path/f'{i}',i+1
+        d.mkdir()
+        for _ in range(min(20, todo-kills)):
+            p = start(d, '--resume-from', 'run', '--checkpoint-minutes', '0.0001')
+            p.join(rng.uniform(.3, 3.5))
+            if p.exitcode is not None: break # it got through before the kill
+            p.kill(); p.join(); kills += 1
+        finished(start(d, '--resume-from', 'run', '--checkpoint-minutes', '0.0001'))
+        log = (d/'log.txt').read_text()
+        assert 'Traceback' not in log and 'damaged' not in log, log[-3000:]
+        same(d/'run', whole)
+        assert not list((d/'run').glob('.*.tmp')) and not list((d/'run').glob('*_step*'))
+    print(f'{kills} kills in {i} runs')
+
+@pytest.mark.parametrize('sig, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_loses_nothing(start, whole, tmp_path, sig, code):
+    p = start(tmp_path, '--resume-from', 'run')
+    end = time.time()+60
+    while not (tmp_path/'run'/'training_state_epoch1.pth').exists() and time.time() < end: time.sleep(.02)
+    time.sleep(.1)
+    os.kill(p.pid, sig)
+    finished(p, code)
+    log = (tmp_path/'log.txt').read_text()
+    state = sorted((tmp_path/'run').glob('*_step*.pth'))[-1]
+    assert f'stopped; the newest state is run/{state.name}; go on with --resume-from run' in log, log
+    finished(start(tmp_path, '--resume-from', 'run'))
+    assert f'going on from run/{state.name}: epoch 2, after {state.stem.rsplit("step")[1]} of its steps' in (tmp_path/'log.txt').read_text()
+    same(tmp_path/'run', whole)
+
+def test_a_signal_to_the_whole_group(start, whole, tmp_path):
+    "As Slurm and a terminal send it: the workers get it, too"
+    (tmp_path/'w.json').write_text('{"data_loader": {"num_workers": 2}}')
+    p = start(tmp_path, '--resume-from', 'run', '--config', 'w.json')
+    end = time.time()+60
+    while not (tmp_path/'run'/'training_state_epoch1.pth').exists() and time.time() < end: time.sleep(.02)
+    time.sleep(.1)
+    os.killpg(p.pid, signal.SIGTERM)
+    finished(p, 143)
+    assert 'Traceback' not in (tmp_path/'log.txt').read_text()
+    finished(start(tmp_path, '--resume-from', 'run', '--config', 'w.json'))
+    same(tmp_path/'run', whole)
+
+def test_the_finder_and_a_signal(start, tmp_path):
+    "The rate that was found before the interruption counts after it, too, and nothing else has changed"
+    for name in ('whole', 'run'):
+        (tmp_path/name).mkdir()
+        p = start(tmp_path/name, '--resume-from', 'run', '--lr-finder')
+        if name == 'whole': finished(p); continue
+        end = time.time()+90
+        while not (tmp_path/name/'run'/'training_state_epoch1.pth').exists() and time.time() < end: time.sleep(.02)
+        os.kill(p.pid, signal.SIGTERM); finished(p, 143)
+        (tmp_path/name/'run'/'lr_finder_results.json').unlink() # it is in the state as well
+        finished(start(tmp_path/name, '--resume-from', 'run', '--lr-finder'))
+    same(tmp_path/'run'/'run', tmp_path/'whole'/'run')
+
+def test_max_hours_saves_and_goes_on(start, whole, tmp_path):
+    finished(start(tmp_path, '--resume-from', 'run', '--max-hours', str(2.5/3600)))
+    assert 'stopped: --max-hours' in (tmp_path/'log.txt').read_text() and not (tmp_path/'run'/'training_state_epoch3.pth').exists()
+    finished(start(tmp_path, '--resume-from', 'run', '--max-hours', '9'))
+    same(tmp_path/'run', whole)
+
+def test_two_runs_into_one_folder(start, tmp_path):
+    p = start(tmp_path, '--resume-from', 'run', '--epochs', '50')
+    end = time.time()+60
+    while not (tmp_path/'run'/'metrics.json').exists() and time.time() < end: time.sleep(.05)
+    before = (tmp_path/'run'/'config.json').read_bytes()
+    finished(start(tmp_path, '--resume-from', 'run'), 2)
+    assert f'error: run: another process (process {p.pid}) is training into it' in (tmp_path/'log.txt').read_text()
+    assert p.is_alive() and (tmp_path/'run'/'config.json').read_bytes() == before
+    p.kill(); p.join()
+
+def test_words_of_resuming(call, tmp_path):
+    "The specification's chapter: an absent folder, results of the finder kept, the newest run, another run, a finished one, a hostile file"
+    small = [*quick[:-1], '2']
+    r = call(*small, '--resume-from', 'new', '--lr-finder')
+    assert r.returncode == 0 and 'no training state in new' in r.stdout and 'training starts from the beginning, into this folder' in r.stdout, r.stderr
+    (tmp_path/'checkpoint_3').mkdir()
+    shutil.copy(tmp_path/'new'/'lr_finder_results.json', tmp_path/'checkpoint_3')
+    r = call(*small, '--resume', '--lr-finder')
+    assert 'no training state in checkpoint_3' in r.stdout and 'saved LR finder results found in checkpoint_3: they are used again' in r.stdout
+    r = call('--resume')
+    assert r.returncode == 0 and 'nothing to do in checkpoint_3: all 2 epochs are done' in r.stdout, r.stdout+r.stderr
+    r = call('--resume', '--batch-size', '64', '--epochs', '3')
+    assert r.returncode == 2 and 'checkpoint_3 is another run: --batch-size differs' in r.stderr and '32     64' in r.stderr
+    r = call('--resume', '--batch-size', '64', '--epochs', '3', '--override-config')
+    assert r.returncode == 0 and '--batch-size: 32 → 64' in r.stdout, r.stderr
+    assert json.loads((tmp_path/'checkpoint_3'/'metrics.json').read_text())['config_changes'] == [{'epoch': 3, '--epochs': [2, 3], '--batch-size': [32, 64]}]
+    import torch
+    class Evil:
+        def __reduce__(self): return os.mkdir, (str(tmp_path/'owned'),)
+    torch.save(dict(model=Evil()), tmp_path/'checkpoint_3'/'evil.pth')
+    r = call('--resume-from', 'checkpoint_3/evil.pth')
+    assert r.returncode == 2 and 'not a readable checkpoint' in r.stderr and len(r.stderr.splitlines()) == 1 and not (tmp_path/'owned').exists()
+
+def test_another_recipe_past_the_warmup(call, tmp_path):
+    "The guide's case: a run without warmup goes on at epoch 3 with a recipe whose warmup ends at 2"
+    call('--preset', 'quickstart', '--model', 'wideresnet10-1', '--size', '16', '--epochs', '2', '--checkpoint-dir', 'run')
+    (tmp_path/'config.json').write_text(json.dumps(dict(optimizer=dict(initial_lr=.2), scheduler=dict(lr_update='epoch', cosine=dict(T_0=10, eta_min=0., warmup_epochs=2, warmup_start_lr=.001)))))
+    r = call('--resume-from', 'run', '--epochs', '4', '--config', 'config.json')
+    assert r.returncode == 0, r.stderr
+    import math
+    lr = json.loads((tmp_path/'run'/'metrics.json').read_text())['learning_rates']
+    assert lr[2:] == pytest.approx([.2, .1*(1+math.cos(math.pi/10))])
+    r = call('--resume-from', 'run', '--epochs', '4', '--dry-run') # ./config.json alone does not change a saved run
+    assert r.returncode == 0
+
+@pytest.fixture
+def disk(tmp_path):
+    "A disk of 3 MB"
+    d = tmp_path/'disk'; d.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', str(d)], capture_output=True).returncode: pytest.skip('mounting a small disk needs root')
+    yield d
+    subprocess.run(['umount', '-l', str(d)])
+
+def fit(folder, *cbs, **kw):
+    from imagenet_nb.config import Config
+    from imagenet_nb.learner import imagenet_learner
+    from imagenet_nb.recipe import presets
+    learn = imagenet_learner(Config(**presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=3) | kw))
+    with learn.no_bar(), learn.no_logging(): return learn.fit_config(folder, cbs=list(cbs), resume=True)
+
+def at_epoch(**what):
+    from fastai.callback.core import Callback
+    class Do(Callback):
+        order = 50
+        def before_epoch(self):
+            if f := what.get(f'e{self.epoch+1}'): f()
+    return Do()
+
+def test_a_full_disk(disk, capsys):
+    "In the second epoch the disk is full, in the third there is room again: nothing is lost, and no half file is left"
+    def fill():
+        with open(disk/'filler', 'wb', buffering=0) as f:
+            try:
+                while True: f.write(b'x'*4096)
+            except OSError: pass
+    folder = fit(disk/'run', at_epoch(e2=fill, e3=lambda: (disk/'filler').unlink()), checkpoint_minutes=1e-4)
+    err = capsys.readouterr().err
+    assert 'training_state_epoch2.pth could not be written (No space left on device); training goes on' in err
+    assert len(json.loads((folder/'metrics.json').read_text())['epochs']) == 3
+    for p in folder.glob('*.pth'): load_tensors(p)
+    assert {1, 3} <= {load_tensors(p)['epoch'] for p in folder.glob('training_state*')} and not list(folder.glob('.*.tmp'))
+    with pytest.raises(ValueError, match='the last state of .* could not be written: make room'): fit(folder, at_epoch(e4=fill), epochs=4)
+    (disk/'filler').unlink()
+    assert len(json.loads((fit(folder, epochs=4)/'metrics.json').read_text())['epochs']) == 4
+
+def test_a_disk_that_becomes_read_only(disk, capsys):
+    "A read-only file system lies over the run's folder during the second epoch"
+    ro = lambda: subprocess.run(['mount', '-t', 'tmpfs', '-o', 'ro,size=1m', 'tmpfs', str(disk/'run')], check=True)
+    folder = fit(disk/'run', at_epoch(e2=ro, e3=lambda: subprocess.run(['umount', str(disk/'run')], check=True)))
+    assert 'training_state_epoch2.pth could not be written (Read-only file system)' in capsys.readouterr().err
+    assert len(json.loads((folder/'metrics.json').read_text())['epochs']) == 3 and load_tensors(folder/'training_state_epoch3.pth')['epoch'] == 3
+
+def test_a_folder_that_is_deleted(tmp_path, capsys):
+    folder = fit(tmp_path/'run', at_epoch(e2=lambda: shutil.rmtree(tmp_path/'run')))
+    assert 'was deleted; it is made again' in capsys.readouterr().err
+    assert len(json.loads((folder/'metrics.json').read_text())['epochs']) == 3 and load_tensors(folder/'training_state_epoch3.pth')['epoch'] == 3

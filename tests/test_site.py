@@ -1,0 +1,88 @@
+"The built site in a real browser: every page, every link, the search, light and dark, and the width of a phone."
+import functools, os, re, shutil, threading
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlparse
+import pytest
+from conftest import root
+
+site = root/'_docs'
+pages = sorted(p.relative_to(site).as_posix() for p in site.rglob('*.html')) if site.exists() else []
+pytestmark = pytest.mark.skipif(not pages, reason='the site is not built: make docs')
+chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+
+class Links(HTMLParser):
+    "The links and the anchors of a page"
+    def __init__(self, text): super().__init__(); self.links,self.ids = [],set(); self.feed(text)
+    def handle_starttag(self, tag, attrs):
+        a = dict(attrs)
+        self.ids |= {a[k] for k in ('id', 'name') if a.get(k)}
+        self.links += [a[k] for k in ('href', 'src') if a.get(k)]
+
+@functools.cache
+def parsed(page): return Links((site/page).read_text(encoding='utf-8'))
+
+def test_no_broken_link():
+    bad = []
+    for p in pages:
+        for link in parsed(p).links:
+            u = urlparse(link)
+            if u.scheme or u.netloc or link.startswith('//'): continue
+            path = unquote(urlparse(urljoin(f'/{p}', link)).path).lstrip('/') or 'index.html'
+            if not (site/path).exists(): bad.append(f'{p}: {link}')
+            elif u.fragment and path.endswith('.html') and unquote(u.fragment) not in parsed(path).ids: bad.append(f'{p}: {link}')
+    assert not bad, '\n'.join(sorted(set(bad))[:40])
+
+@pytest.fixture(scope='module')
+def address():
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *a): pass
+    s = ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=s.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{s.server_port}'
+    s.shutdown(); s.server_close()
+
+@pytest.fixture(scope='module')
+def browser():
+    api = pytest.importorskip('playwright.sync_api', reason='Playwright is not installed')
+    with api.sync_playwright() as p:
+        exe = chromium or p.chromium.executable_path
+        if not os.path.exists(exe): pytest.skip('no browser is installed: playwright install chromium')
+        b = p.chromium.launch(executable_path=exe, args=['--no-sandbox', '--disable-gpu'])
+        yield b
+        b.close()
+
+def open_page(browser, address, page='', **kw):
+    "A page with everything that is not ours left out, and the errors that it reports"
+    tab = browser.new_page(**kw)
+    tab.route(lambda url: not url.startswith(address), lambda r: r.abort())
+    errors = []
+    tab.on('console', lambda m: errors.append(m.text) if m.type == 'error' and (m.location or {}).get('url', '').startswith(address) else None)
+    tab.on('pageerror', lambda e: errors.append(str(e)))
+    tab.goto(f'{address}/{page}', wait_until='load')
+    return tab,errors
+
+def test_every_page_loads(browser, address):
+    for p in pages:
+        tab,errors = open_page(browser, address, p)
+        assert tab.locator('h1').count() >= 1 and not errors, (p, errors)
+        tab.close()
+
+def test_search_finds_fit_sgdr(browser, address):
+    tab,_ = open_page(browser, address, 'index.html')
+    box = tab.locator('input[type=search]').first
+    box.click(); box.press_sequentially('fit_sgdr', delay=20)
+    tab.wait_for_function("[...document.querySelectorAll('a')].some(a => /30_schedule|schedule\\.html/.test(a.getAttribute('href') || '') && /sgdr/i.test(a.textContent + (a.parentElement || a).textContent) && a.offsetParent)", timeout=10_000)
+    tab.close()
+
+@pytest.mark.parametrize('how', ['light', 'dark', 'phone'])
+def test_looks(browser, address, how, tmp_path):
+    "Screenshots for a person (kept where IMAGENET_NB_SHOTS says), and what a program can see: nothing wider than the screen, another background in the dark"
+    kw = dict(light=dict(color_scheme='light'), dark=dict(color_scheme='dark'), phone=dict(viewport=dict(width=390, height=844), is_mobile=True, has_touch=True))[how]
+    shots = Path(os.environ.get('IMAGENET_NB_SHOTS', tmp_path)); shots.mkdir(exist_ok=True)
+    for p in ('index.html', next(o for o in pages if 'schedule' in o), next(o for o in pages if 'first_run' in o)):
+        tab,_ = open_page(browser, address, p, **kw)
+        tab.screenshot(path=str(shots/f'{how}_{Path(p).stem}.png'))
+        if how == 'phone': assert tab.evaluate('document.documentElement.scrollWidth - window.innerWidth') <= 1, p
+        tab.close()
