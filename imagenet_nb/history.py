@@ -143,7 +143,9 @@ def read_history(
     try: h = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e: raise UserError(f'{path}: no history can be read ({e.__class__.__name__})') from None
     if not isinstance(h, dict): raise UserError(f'{path}: no history can be read (it is a {type(h).__name__}, not an object)')
-    lengths = {len(h.get(k, ())) for k in ('epochs', 'train_losses', 'test_losses', 'train_accuracies', 'test_accuracies', 'learning_rates')}
+    cols = {k: h.get(k, []) for k in ('epochs', 'train_losses', 'test_losses', 'train_accuracies', 'test_accuracies', 'learning_rates')}
+    if odd := [k for k,v in cols.items() if not isinstance(v, list)]: raise UserError(f'{path}: no history can be read ({odd[0]} is not a list)')
+    lengths = {len(v) for v in cols.values()}
     if len(lengths) != 1: raise UserError(f'{path}: its columns have different lengths {sorted(lengths)}')
     return h
 
