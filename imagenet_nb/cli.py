@@ -41,7 +41,7 @@ def run(
     folder = learn.fit_config()
     if rank(): return
     print(summary(folder), flush=True)
-    if cfg.hf_repo: upload(folder, cfg)
+    if cfg.hf_repo and (folder/'metrics.json').exists(): upload(folder, cfg)
 
 def upload(
     folder, # of a finished run
@@ -66,12 +66,15 @@ def summary(
 ) -> str: # a few lines
     "What a run has achieved, and where its files are"
     from imagenet_nb.history import read_history
+    if not (folder/'metrics.json').exists(): return f'no epoch of {folder} is finished yet'
     h = read_history(folder)
-    about = {'metrics.json': 'every epoch in numbers', 'training_curves.png': 'the same as curves', 'best_model.pth': 'the best weights, with class names',
+    about = {'metrics.json': 'every epoch in numbers', 'training_curves.png': 'the same as curves',
+             'best_model.pth': 'the best weights, with class names',
              'config.json': 'the run as a recipe: --config', 'README.md': 'its model card'}
-    lines = [f'best test accuracy {h["best_test_accuracy"]:.2f} % (epoch {h["best_epoch"]} of {len(h["epochs"])}), {sum(h["seconds"]):.0f} s of training and testing'
-              if h['best_epoch'] else 'no epoch had a test accuracy']
-    return '\n'.join(lines + [f'  {folder}/{n:20} {text}' for n,text in about.items() if (folder/n).exists()])
+    if h['best_epoch'] is None: first = 'no epoch had a test accuracy'
+    else: first = (f'best test accuracy {h["best_test_accuracy"]:.2f} % (epoch {h["best_epoch"]} of {len(h["epochs"])}), '
+                   f'{sum(h["seconds"]):.0f} s of training and testing')
+    return '\n'.join([first] + [f'  {folder}/{n:20} {text}' for n,text in about.items() if (folder/n).exists()])
 
 # %% ../nbs/70_cli.ipynb #91c2c9fe
 def train_command(argv: list=None):

@@ -134,6 +134,18 @@ def digits_source() -> Source:
     return Source(_pack((xt,yt), (xv,yv), ('u1', (8,8,3))), len(xt), names, names, Opener(), ((.305,)*3, (.376,)*3), small=True, flip=False)
 
 # %% ../nbs/10_data.ipynb #daafaf9c
+def _hub_trouble(repo, token, error):
+    "Why the dataset could not be loaded, asked of the Hub itself: `datasets` calls one that is gated absent"
+    from huggingface_hub import HfApi, utils
+    try: HfApi(token=token).auth_check(repo, repo_type='dataset')
+    except utils.HfHubHTTPError as e:
+        code,page = e.response.status_code,f'https://huggingface.co/datasets/{repo}'
+        return {401: f'is gated, and the Hub does not know you: give --hf-token or log in once with `hf auth login`, and ask for access at {page}',
+                403: f'is gated, and this account has no access yet: ask for it at {page}',
+                404: 'is not on the Hub (or private, and this account may not see it)'}.get(code, f'cannot be loaded: the Hub answered {code}; try again later')
+    except Exception: return 'is not in the cache, and the Hub cannot be reached: check the network, or give --data-dir a folder with its parquet files'
+    return f'could not be loaded from the Hub ({type(error).__name__}: {shorten(str(error), 120, placeholder="…")})'
+
 def hub_source(
     root, # folder with `train*.parquet` and `val*.parquet`, or the cache of a download
     token: str=None, # Hugging Face token; the dataset is gated
@@ -147,8 +159,7 @@ def hub_source(
     if len(files) == 2: ds = datasets.load_dataset('parquet', data_files=files, cache_dir=str(root/'.cache'))
     else:
         try: ds = datasets.load_dataset(repo, cache_dir=str(root), token=token)
-        except Exception as e: raise UserError(f'--dataset imagenet-1k: {repo} could not be loaded from the Hub ({e.__class__.__name__}); it is gated: '
-            f'ask for access at https://huggingface.co/datasets/{repo}, then give --hf-token or log in once with `hf auth login`') from None
+        except Exception as e: raise UserError(f'--dataset imagenet-1k: {repo} {_hub_trouble(repo, token, e)}') from None
     ds = ds.cast_column('image', datasets.Image(decode=False))
     rows = datasets.concatenate_datasets([ds['train'], ds['validation']])
     y,n = np.array(rows['label'], dtype=np.int32),len(ds['train'])

@@ -6,7 +6,7 @@
 __all__ = ['process_group', 'Ranks']
 
 # %% ../nbs/50_distributed.ipynb #65ebe525
-import gc, os, warnings
+import gc, os, sys, time, warnings
 from contextlib import contextmanager
 import numpy as np
 import torch
@@ -36,6 +36,11 @@ def process_group(
     try:
         yield
         dist.barrier() # nobody leaves while another still talks
+    except UserError as e:
+        if rank():
+            time.sleep(3) # where rank 0 has failed as well, it says so, and the launcher ends this process now
+            print(f'error on rank {rank()}: {e}', file=sys.stderr, flush=True)
+        raise
     finally:
         gc.collect() # DDP lives in a cycle; left to the end of the process, Gloo's threads now and then abort it
         dist.destroy_process_group()

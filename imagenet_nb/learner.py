@@ -203,7 +203,7 @@ def _fit_run(learn, folder, state, start, cbs):
     schedule = make_schedule(cfg, len(learn.dls.train))
     if cfg.pretrained or cfg.init_from: schedule = head_first(schedule, cfg.lr_mult)
     about = dict(config=config_to_dict(learn.cfg), class_ids=class_ids(learn), class_names=list(learn.dls.vocab), items=[len(learn.dls.train_ds), len(learn.dls.valid_ds)]) | (dict(lr_finder=found) if cfg.lr_finder else {})
-    keep = Checkpoints(folder, cfg.keep_last_n_checkpoints, about, cfg.checkpoint_minutes, cfg.max_hours and start+3600*cfg.max_hours)
+    keep = Checkpoints(folder, cfg.keep_last_n_checkpoints, about, cfg.checkpoint_minutes, cfg.max_hours and start+3600*cfg.max_hours, cfg.warmup_epochs)
     shown = [BesideRecord()]*bool(cfg.reference)
     files = [HistoryFiles(folder, h, f'{cfg.model} on {cfg.dataset}', stop), keep, Card(folder), BadFiles(folder, cfg.max_bad_files)]
     try: learn.fit(cfg.epochs, cbs=[ScheduleCallback(schedule), *files, *shown, StopEarly(), Signals(), *([Resume(state)] if state else []), *cbs])

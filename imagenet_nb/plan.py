@@ -7,10 +7,12 @@ __all__ = ['measured_step', 'batch_that_fits', 'make_plan', 'advice', 'plan_text
 
 # %% ../nbs/45_plan.ipynb #96695c38
 import copy, time
+from pathlib import Path
 import torch
 from .checkpoint import versions
 from .recipe import config_to_dict
 from .core import UserError, libraries_kept
+from .folder import newest_run, positions
 from .history import restarts
 from .models import n_params, stem_for
 from .progress import clock
@@ -46,6 +48,12 @@ def batch_that_fits(
         except torch.OutOfMemoryError: n //= 2
 
 # %% ../nbs/45_plan.ipynb #ab8d86d2
+def _goes_on(cfg):
+    "The state from which the run would go on, or None"
+    if not (cfg.resume_from or cfg.resume): return None
+    where = Path(cfg.resume_from or cfg.checkpoint_dir or newest_run() or 'checkpoint_1')
+    return str(where) if where.suffix == '.pth' else str(next(reversed(positions(where).values()), '')) or None
+
 def make_plan(
     learn, # a `Learner` made by `imagenet_learner`
 ) -> dict: # plain values, ready for JSON
@@ -59,7 +67,7 @@ def make_plan(
     return dict(config=config_to_dict(cfg), classes=dls.c, class_names=list(dls.vocab)[:10], train_items=len(dls.train_ds), valid_items=len(dls.valid_ds),
         batch_size=cfg.batch_size, steps_per_epoch=n, steps=n*cfg.epochs, params=n_params(learn.model), stem=stem_for(cfg.image_size) if cfg.model == 'resnet50' else None,
         size=cfg.image_size, device=str(next(learn.model.parameters()).device), precision=str(learn.precision.current), workers=dls.train.fake_l.num_workers,
-        lr=rates, restarts=[i+1 for i in restarts(rates)], seconds_per_epoch=round(sec*n, 1), device_bytes=mem, folder=cfg.checkpoint_dir, versions=versions())
+        lr=rates, restarts=[i+1 for i in restarts(rates)], seconds_per_epoch=round(sec*n, 1), device_bytes=mem, folder=cfg.resume_from or cfg.checkpoint_dir, goes_on_from=_goes_on(cfg), versions=versions())
 
 # %% ../nbs/45_plan.ipynb #cae27bd1
 def advice(
@@ -95,5 +103,6 @@ def plan_text(
         'rate (epoch)': _rates(p['lr']),
         'time': f'{clock(p["seconds_per_epoch"])} an epoch, {clock(p["seconds_per_epoch"]*cfg.epochs)} in all, if the images come fast enough; testing comes on top',
         'memory': 'unknown' if p['device_bytes'] is None else f'{p["device_bytes"]/2**30:.1f} GiB on the device for model and batch',
-        'folder': p['folder'] or 'the next free checkpoint_N'}
-    return '\n'.join([f'  {k:14}{v}' for k,v in rows.items()] + [f'  note          {o}' for o in advice(cfg, p['lr'])])
+        'folder': p['folder'] or ('the newest checkpoint_N' if cfg.resume else 'the next free checkpoint_N'),
+        'goes on from': p['goes_on_from'] or ('nothing: no state is there, it starts anew' if cfg.resume or cfg.resume_from else '')}
+    return '\n'.join([f'  {k:14}{v}' for k,v in rows.items() if v] + [f'  note          {o}' for o in advice(cfg, p['lr'])])

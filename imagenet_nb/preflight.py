@@ -156,7 +156,16 @@ class BadFiles(Callback):
     def __init__(self,
         folder, # of the run
         most: float=.001, # share of all files that may be broken; above 0 one always may
-    ): self.path,self.most,self.bad = Path(folder)/'bad_files.txt',most,{}
+    ): self.path,self.most,self.bad,self.log = Path(folder)/'bad_files.txt',most,{},None
+
+    _learn = None
+    @property
+    def learn(self): return self._learn
+    @learn.setter
+    def learn(self, v):
+        "fastai takes the callback off however the fit ends: an error elsewhere must not cost the list"
+        if v is None and self.log: self._close(world_size() == 1)
+        self._learn = v
 
     def before_fit(self):
         self.loaders = [dl for dl in self.dls.loaders if isinstance(dl, SeededDL)]
@@ -164,36 +173,49 @@ class BadFiles(Callback):
         fd,self.log = tempfile.mkstemp(prefix='imagenet_nb_', suffix='.txt'); os.close(fd)
         for dl in self.loaders: dl.bad_log = self.log
         self.read = 0
-        if self.path.exists(): self.bad = dict(l.rstrip('\n').split('\t', 1) for l in self.path.read_text(encoding='utf-8', errors='replace').splitlines() if '\t' in l)
+        if self.path.exists():
+            lines = self.path.read_text(encoding='utf-8', errors='replace').splitlines()
+            self.bad = dict(l.split('\t', 1) for l in lines if '\t' in l)
         self.old = len(self.bad)
 
-    def _take(self):
-        "Read what the workers have noted since"
-        if os.path.getsize(self.log) == self.read: return
-        with open(self.log, encoding='utf-8', errors='replace') as f:
+    def _read(self, log):
+        "Take over what the workers have noted since"
+        if os.path.getsize(log) == self.read: return
+        with open(log, encoding='utf-8', errors='replace') as f:
             f.seek(self.read); text = f.read(); self.read = f.tell()
         self.bad.update(l.split('\t', 1) for l in text.splitlines() if '\t' in l)
-        allowed = math.ceil(self.most*self.total)
-        if len(self.bad) > allowed:
-            self._list()
-            raise UserError(f'{len(self.bad)} of {self.total:,} files cannot be read, and --max-bad-files {self.most:g} allows {allowed}: see {self.path}, or check all with imagenet_check')
+
+    def _take(self):
+        "Read on, and stop where it is too much"
+        self._read(self.log)
+        if len(self.bad) > (allowed := math.ceil(self.most*self.total)):
+            raise UserError(f'{len(self.bad)} of {self.total:,} files cannot be read, and --max-bad-files {self.most:g} '
+                            f'allows {allowed}: see {self.path}, or check all with imagenet_check')
 
     def after_batch(self):
         if self.iter % 20 == 0: self._take()
     def after_epoch(self): self._take()
 
     def _list(self):
-        if world_size() > 1:
-            import torch.distributed as dist
-            every = [None]*world_size(); dist.all_gather_object(every, self.bad)
-            for o in every: self.bad.update(o)
         if rank() or not self.bad: return
         def write():
             with whole_file(self.path) as p: p.write_text(''.join(f'{f}\t{why}\n' for f,why in sorted(self.bad.items())), encoding='utf-8')
         safely(str(self.path), write)
 
-    def after_fit(self):
-        self._take(); self._list()
+    def _close(self, whole):
+        "The last look, and the list where it is `whole`; nobody writes to the log any more"
         for dl in self.loaders: dl.bad_log = None
-        os.unlink(self.log)
+        log,self.log = self.log,None
+        try:
+            self._read(log)
+            if whole: self._list()
+        finally: os.unlink(log)
+
+    def after_fit(self):
+        self._take()
+        if world_size() > 1:
+            import torch.distributed as dist
+            every = [None]*world_size(); dist.all_gather_object(every, self.bad)
+            for o in every: self.bad.update(o)
+        self._close(True)
         if len(self.bad) > self.old and not rank(): print(f'{len(self.bad)} files could not be read and were replaced: {self.path}', flush=True)

@@ -158,7 +158,10 @@ class Checkpoints(Callback):
         about: dict=None, # config, class ids and names, stored in every file
         minutes: float=10., # between two saves within an epoch
         deadline: float=None, # `time.time()` at which to save and stop
-    ): self.folder,self.keep,self.about,self.minutes,self.deadline = Path(folder),keep,about or {},minutes,deadline
+        warmup: int=0, # epochs of warmup; a state says whether they are over
+    ):
+        self.folder,self.keep,self.about,self.minutes = Path(folder),keep,about or {},minutes
+        self.deadline,self.warmup = deadline,warmup
 
     def before_fit(self):
         self.saved,self.failed,self.overtime,self.end,self.last = time.time(),False,False,None,None
@@ -188,7 +191,8 @@ class Checkpoints(Callback):
             where = where | dict(meters=every)
         self.saved = time.time()
         if rank(): return True
-        return self._write(name, model_state(self.learn, self.about) | dict(optimizer=self.opt.state_dict(), history=self._history()) | where)
+        more = dict(optimizer=self.opt.state_dict(), history=self._history(), finished_warmup=where['epoch'] >= self.warmup)
+        return self._write(name, model_state(self.learn, self.about) | more | where)
 
     def _urgent(self):
         "0: go on, 1: save, 2: save and stop because time is up, 3: because of a signal"

@@ -57,6 +57,18 @@ def test_the_command_on_two_ranks(tmp_path):
     r = run('--epochs', '3', '--multi-gpu', '--sync-bn', '--device', 'cpu')
     assert r.returncode != 0 and '--sync-bn: PyTorch synchronizes batch normalization on CUDA only' in r.stderr
 
+def test_a_mistake_of_one_rank_is_told(tmp_path):
+    "A broken file stops whichever rank meets it, and with it the run; what was wrong is on the screen, once"
+    from test_mistakes import tree
+    data = tree(tmp_path/'data', n=(8, 4))
+    broken = data/'train'/'bee'/'3.JPEG'
+    broken.write_bytes(broken.read_bytes()[:200])
+    for seed in ('0', '1'): # whose share it is in follows from the seed
+        r = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29614', str(root/'train.py'), '--dataset', 'imagenet', '--data-dir', str(data),
+                            '--model', 'timm/resnet10t', '--size', '32', '--batch-size', '8', '--epochs', '1', '--seed', seed, '--multi-gpu', '--max-bad-files', '0'],
+                           cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert r.returncode != 0 and r.stderr.count('1 of 36 files cannot be read') == 1, r.stderr[-3000:]
+
 def test_two_ranks_go_on_exactly(tmp_path):
     "SIGTERM to the launcher in the middle of an epoch: both ranks stop after the same step, and the run ends as the undisturbed one does"
     def start(folder):

@@ -110,8 +110,12 @@ def test_the_finder_and_a_signal(start, tmp_path):
     same(tmp_path/'run'/'run', tmp_path/'whole'/'run')
 
 def test_max_hours_saves_and_goes_on(start, whole, tmp_path):
+    finished(start(tmp_path, '--resume-from', 'run', '--max-hours', str(.1/3600))) # before the first epoch is over
+    said = (tmp_path/'log.txt').read_text()
+    assert 'stopped: --max-hours' in said and 'no epoch of run is finished yet' in said and 'error' not in said
+    assert [p.name for p in (tmp_path/'run').glob('*.pth')] == ['training_state_epoch1_step1.pth']
     finished(start(tmp_path, '--resume-from', 'run', '--max-hours', str(2.5/3600)))
-    assert 'stopped: --max-hours' in (tmp_path/'log.txt').read_text() and not (tmp_path/'run'/'training_state_epoch3.pth').exists()
+    assert not (tmp_path/'run'/'training_state_epoch3.pth').exists()
     finished(start(tmp_path, '--resume-from', 'run', '--max-hours', '9'))
     same(tmp_path/'run', whole)
 
