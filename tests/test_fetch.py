@@ -1,10 +1,8 @@
 "What is fetched over real HTTP, from servers on this machine: Imagenette, and the refusals of a gated dataset."
-import tarfile, threading
+import os, subprocess, sys, tarfile, threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
-import pytest
-from imagenet_nb.core import UserError
-from imagenet_nb.data import hub_source, imagenette_source
+from imagenet_nb.data import imagenette_source
 from test_mistakes import tree
 
 def test_imagenette_is_fetched_where_it_is_absent(tmp_path, monkeypatch):
@@ -34,20 +32,23 @@ class Refusing(BaseHTTPRequestHandler):
         self.send_header('Content-Length', '0'); self.end_headers()
     do_HEAD = do_GET
 
-def test_a_gated_dataset_says_what_to_do(tmp_path, monkeypatch):
+asking = '''
+import sys, datasets, huggingface_hub
+from imagenet_nb.core import UserError
+from imagenet_nb.data import hub_source
+for repo in ("me/r401", "me/r403", "me/r404", "offline"):
+    if repo == "offline": huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try: hub_source(sys.argv[1], "swordfish", repo)
+    except UserError as e: print(e)
+'''
+
+def test_a_gated_dataset_says_what_to_do(tmp_path):
     "Not logged in, no access, not there, no network: four things to do, in four lines"
-    import datasets, huggingface_hub
-    def at(url):
-        monkeypatch.setattr(huggingface_hub.constants, 'ENDPOINT', url)
-        monkeypatch.setattr(datasets.config, 'HF_ENDPOINT', url)
-    def says(repo):
-        with pytest.raises(UserError) as e: hub_source(tmp_path/'data', 'swordfish', repo)
-        assert 'swordfish' not in str(e.value) and len(str(e.value).splitlines()) == 1 and f'--dataset imagenet-1k: {repo} ' in str(e.value)
-        return str(e.value)
     server = ThreadingHTTPServer(('127.0.0.1', 0), Refusing)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        at(f'http://127.0.0.1:{server.server_port}')
-        assert 'hf auth login' in says('me/r401') and 'no access yet: ask for it' in says('me/r403') and 'is not on the Hub' in says('me/r404')
+    try: r = subprocess.run([sys.executable, '-c', asking, str(tmp_path/'data')], capture_output=True, text=True, timeout=120, cwd=tmp_path,
+                            env=os.environ | dict(HF_ENDPOINT=f'http://127.0.0.1:{server.server_port}', HF_HOME=str(tmp_path/'home')))
     finally: server.shutdown(); server.server_close()
-    assert 'the Hub cannot be reached' in says('me/r404')
+    said = r.stdout.splitlines()
+    assert len(said) == 4 and all(o.startswith('--dataset imagenet-1k: ') for o in said) and 'swordfish' not in r.stdout+r.stderr, r.stdout+r.stderr
+    for line,words in zip(said, ('hf auth login', 'no access yet: ask for it', 'is not on the Hub', 'the Hub cannot be reached')): assert words in line
