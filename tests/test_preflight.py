@@ -114,3 +114,18 @@ def test_training_goes_on(corpus, tmp_path, monkeypatch, capsys):
     assert Path('run2/bad_files.txt').read_text() == Path('run/bad_files.txt').read_text()
     h = [json.loads(Path(f'{r}/metrics.json').read_text()) for r in ('run', 'run2')]
     assert h[0]['train_losses'] == h[1]['train_losses'] and h[0]['test_losses'] == h[1]['test_losses']
+
+def test_an_error_elsewhere_costs_no_list(corpus, tmp_path, monkeypatch):
+    "A fit that ends by somebody's exception still says which files were bad, and the loaders are as before"
+    from fastai.callback.core import Callback
+    from imagenet_nb.config import Config
+    from imagenet_nb.learner import imagenet_learner
+    class Oops(Callback):
+        def after_batch(self):
+            if self.iter == 7: raise RuntimeError('oops')
+    monkeypatch.chdir(tmp_path)
+    learn = imagenet_learner(Config(dataset='imagenet', data_dir=str(corpus), model='timm/resnet10t', size=32, batch_size=16, epochs=1, max_bad_files=.5))
+    with pytest.raises(RuntimeError, match='oops'): learn.fit_config('run', cbs=[Oops()])
+    listed = dict(l.split('\t') for l in Path('run/bad_files.txt').read_text().splitlines())
+    assert 5 < len(listed) < len(bad_names) and {Path(p).name for p in listed} < set(bad_names)
+    assert all(dl.bad_log is None for dl in learn.dls.loaders)
