@@ -84,8 +84,10 @@ def train_command(argv: list=None):
     try: train(argv)
     except UserError as e: sys.exit(_fail(e, debug))
     except KeyboardInterrupt: sys.exit(130)
-    except RuntimeError as e: # while the model was moved there; in training the message names the batch that fits
+    except RuntimeError as e:
+        if "can't allocate memory" in str(e): sys.exit(_fail('there is not enough memory: make --batch-size or --size smaller', debug))
         if type(e).__name__ != 'OutOfMemoryError': raise
+        # while the model was moved there; in training the message names the batch that fits
         sys.exit(_fail('the device is out of memory already: is another process using it?', debug))
 
 def check_command(argv: list=None):

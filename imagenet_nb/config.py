@@ -64,13 +64,13 @@ class Config:
     dataset: str = option('cifar100', 'what to learn', _data, choices=dataset_names)
     data_dir: str = option('../data', 'folder of the dataset', _data)
     num_classes: int|None = option(None, 'number of classes (counted where not given; checked where given)', _data, least=2)
-    size: int|None = option(None, 'side of the training image in px (224 for photographs, 32 for CIFAR and digits)', _data, least=8)
+    size: int|None = option(None, 'side of the training image in px (224 for photographs, 32 for CIFAR and digits)', _data, least=8, below=4097)
     pretrained: bool = option(False, 'start from published weights with a new head, and fine-tune', _data)
     init_from: str|None = option(None, 'fine-tune the weights of a file, a run or a Hub repository, with a new head', _data)
 
     max_bad_files: float = option(0.001, 'share of the files that may be unreadable before the run stops', _data, least=0)
 
-    epochs: int = option(100, 'passes over the training set', _train, least=1)
+    epochs: int = option(100, 'passes over the training set', _train, least=1, below=100_001)
     batch_size: int = option(256, 'items in a step, over all ranks together', _train, least=2)
     device: str = option('auto', 'where to compute', _train, choices=('auto', 'cuda', 'mps', 'cpu'))
     max_hours: float|None = option(None, 'stop after so many hours, with everything saved', _train, above=0)
@@ -143,8 +143,8 @@ class Config:
     patience: int = _key(15, 'stop after so many epochs without a better test accuracy (with restarts: judged when a cycle ends)',
                          'early_stopping.patience', least=1)
     num_workers: int|None = _key(None, 'processes that load images (default: by the machine; 0 loads in the main process)',
-                                 'data_loader.num_workers', least=0)
-    num_workers_lr_finder: int|None = _key(None, 'the same for the range test (default: num_workers)', 'data_loader.num_workers_lr_finder', least=0)
+                                 'data_loader.num_workers', least=0, below=1025)
+    num_workers_lr_finder: int|None = _key(None, 'the same for the range test (default: num_workers)', 'data_loader.num_workers_lr_finder', least=0, below=1025)
     enable_for_file_output: bool = _key(False, 'show the moving bar also where the output goes to a file', 'progress_bar.enable_for_file_output')
     miniters: int|None = _key(None, 'steps between two updates of the display', 'progress_bar.miniters', least=1)
     mininterval: float|None = _key(None, 'seconds between two updates of the display', 'progress_bar.mininterval', least=0)
@@ -205,6 +205,7 @@ def _check_one(f, v, where):
     if v is None: return
     if m['choices'] and v not in m['choices']:
         raise UserError(f'{where} "{v}" is unknown{nearest(v, m["choices"])}: use {", ".join(m["choices"])}')
+    if isinstance(v, str) and not v.strip(): raise UserError(f'{where} is empty')
     if isinstance(v, float) and not math.isfinite(v): raise UserError(f'{where} {v} is not a finite number')
     if m['least'] is not None and v < m['least']: raise UserError(f'{where} {v} is too small: at least {m["least"]}')
     if m['above'] is not None and not v > m['above']: raise UserError(f'{where} {v} must be more than {m["above"]}')

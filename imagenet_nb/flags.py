@@ -19,7 +19,8 @@ class Parser(argparse.ArgumentParser):
     "An `ArgumentParser` whose errors are `UserError`s"
     def error(self, message):
         if message.startswith('unrecognized arguments: '):
-            word = message.split()[-1] if not message.split()[2].startswith('-') else message.split()[2]
+            words = message.removeprefix('unrecognized arguments: ').split() or ['""']
+            word = words[0 if words[0].startswith('-') else -1]
             raise UserError(f'{word} is unknown{nearest(word.split("=")[0], self._option_string_actions)}; --help lists the flags')
         raise UserError(message.removeprefix('argument '))
 
@@ -45,7 +46,7 @@ def make_parser(
     beside('amp')('--debug', action='store_true', help='show the full traceback of a mistake')
     return p
 
-# %% ../nbs/04_flags.ipynb #7e5cd69a
+# %% ../nbs/04_flags.ipynb #ca150bf2
 def saved_config(
     said: dict, # flags as given
 ) -> tuple|None: # (field → value, a name for messages), or None where nothing is saved
@@ -55,7 +56,7 @@ def saved_config(
     path = (where.parent if where.suffix == '.pth' else where)/'config.json'
     return (load_config(path), f' in {path}') if path.exists() else None
 
-#| export
+# %% ../nbs/04_flags.ipynb #7e5cd69a
 def configure(
     argv: list=None, # the words after the command
     here: str='.', # the folder whose `config.json` counts

@@ -7,6 +7,7 @@ __all__ = ['presets', 'published', 'config_to_dict', 'save_config', 'parse_json'
 
 # %% ../nbs/07_recipe.ipynb #7ce7f90d
 import json, re, sys
+from collections import Counter
 from pathlib import Path
 from .config import Config, config_fields, key_of, typed
 from .core import UserError, nearest, write_json
@@ -38,8 +39,13 @@ def parse_json(
     where: str, # a name for the message
 ) -> dict:
     "The object that `text` describes, or `UserError` with line and column"
+    def once(pairs):
+        d = dict(pairs)
+        if len(d) < len(pairs): raise UserError(f'{where}: "{Counter(k for k,_ in pairs).most_common(1)[0][0]}" stands twice in one section')
+        return d
     bare = re.sub(r'("(?:\\.|[^"\\\n])*")|//[^\n]*', lambda m: m[1] or '', text)
-    try: d = json.loads(bare)
+    try: d = json.loads(bare, object_pairs_hook=once)
+    except RecursionError: raise UserError(f'{where}: nested too deeply') from None
     except json.JSONDecodeError as e: raise UserError(f'{where} line {e.lineno} column {e.colno}: not valid JSON ({e.msg})') from None
     if not isinstance(d, dict): raise UserError(f'{where}: an object {{…}} is expected at the top')
     return d
@@ -55,6 +61,9 @@ def config_from_dict(
 ) -> dict: # field name → value
     "The fields that `d` sets"
     res = {}
+    def near(k, path): # what stands in the section `path`
+        inside = f'{path}.'*bool(path)
+        return nearest(k, {o[len(inside):].split('.')[0] for o in (*_keys, *_sections) if o.startswith(inside)})
     def walk(d, path):
         for k,v in d.items():
             p = f'{path}.{k}' if path else k
@@ -62,8 +71,8 @@ def config_from_dict(
             elif p in _sections:
                 if not isinstance(v, dict): raise UserError(f'{p} in {where}: a section {{…}} is expected')
                 walk(v, p)
-            elif path: raise UserError(f'{p} in {where} is unknown{nearest(k, [o.rsplit(".",1)[1] for o in _keys if o.rsplit(".",1)[0]==path])}')
-            else: warn(f'{where}: the section "{k}" is unknown and ignored')
+            elif path: raise UserError(f'{p} in {where} is unknown{near(k, path)}')
+            else: warn(f'{where}: the section "{k}" is unknown and ignored{near(k, path)}')
     walk(d, '')
     return res
 
@@ -73,7 +82,7 @@ def load_config(
 ) -> dict: # field name → value
     "The fields that the file at `path` sets"
     path = Path(path)
-    try: text = path.read_text(encoding='utf-8')
+    try: text = path.read_text(encoding='utf-8-sig') # some editors begin a file with a mark
     except (OSError, UnicodeDecodeError) as e: raise UserError(f'--config {path}: cannot be read ({getattr(e, "strerror", None) or e.__class__.__name__})') from None
     return config_from_dict(parse_json(text, str(path)), str(path))
 

@@ -68,6 +68,9 @@ wrong = {
     'bar interval': (config({'progress_bar': {'mininterval': 'often'}}), 'progress_bar.mininterval in c.json'), 'bar key': (config({'progress_bar': {'miniter': 5}}), 'did you mean "miniters"?'),
     'flat val': (folder(lambda r: flat(r)), 'no class folders, and no file says what they are'), 'one label': (folder(lambda r: (flat(r), (r/'val.txt').write_text('\n'.join(f'{c}_{i}.JPEG 0' for c in ('ant','bee','cat') for i in range(2))))), 'the same label, ant'),
     'size for the model': (digits('--model', 'timm/inception_v3', '--batch-size', '4'), '--size 32: timm/inception_v3 does not take images of 32 px'),
+    'empty word': (digits(''), '"" is unknown'), 'empty folder name': (digits('--checkpoint-dir', ''), '--checkpoint-dir is empty'), 'epochs without end': (digits('--epochs', '9'*20), '--epochs 99999999999999999999 must be less'),
+    'size without end': (digits('--size', '100000'), '--size 100000 must be less'), 'section typo': (config({'scheduler': {'cosin': {'T_0': 3}}}), 'scheduler.cosin in c.json is unknown (did you mean "cosine"?)'),
+    'key twice': (lambda tmp: (tmp/'c.json').write_text('{"optimizer": {"momentum": 0.5, "momentum": 0.9}}') and ['--preset', 'quickstart', '--config', 'c.json'], '"momentum" stands twice'),
     'output is a file': (lambda tmp: (tmp/'f').touch() or ['--preset', 'quickstart', '--checkpoint-dir', 'f/x'], '--checkpoint-dir f/x'), 'output holds a run': (lambda tmp: (tmp/'r').mkdir() or (tmp/'r'/'metrics.json').touch() or ['--preset', 'quickstart', '--checkpoint-dir', 'r'], 'there is a run in it already'),
 }
 
