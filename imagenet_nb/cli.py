@@ -73,7 +73,7 @@ def summary(
              'config.json': 'the run as a recipe: --config', 'README.md': 'its model card'}
     if h['best_epoch'] is None: first = 'no epoch had a test accuracy'
     else: first = (f'best test accuracy {h["best_test_accuracy"]:.2f} % (epoch {h["best_epoch"]} of {len(h["epochs"])}), '
-                   f'{sum(h["seconds"]):.0f} s of training and testing')
+                   f'{sum(s or 0 for s in h["seconds"]):.0f} s of training and testing')
     return '\n'.join([first] + [f'  {folder}/{n:20} {text}' for n,text in about.items() if (folder/n).exists()])
 
 # %% ../nbs/70_cli.ipynb #91c2c9fe
@@ -108,7 +108,7 @@ def check_command(argv: list=None):
         r = check_dataset(a.folder, a.decode, a.workers)
         print(json.dumps(r) if a.json else report(r))
         sys.exit(bool(r['bad_files']))
-    except UserError as e: sys.exit(_fail(e, debug))
+    except UserError as e: sys.exit(_fail(str(e).removeprefix('--data-dir '), debug)) # here the folder has no flag
     except KeyboardInterrupt: sys.exit(130)
 
 def report_command(argv: list=None):
@@ -122,7 +122,7 @@ def report_command(argv: list=None):
     debug = '--debug' in (sys.argv[1:] if argv is None else argv)
     try:
         a = p.parse_args(argv)
-        if bool(a.folder) == a.reference: raise UserError('give either the folder of a run, or --reference')
+        if not (a.folder or a.reference) or a.folder and a.reference: raise UserError('give either the folder of a run, or --reference')
         if a.json and not a.reference: raise UserError('--json goes with --reference')
         _quiet()
         from imagenet_nb.report import reference_figures, reference_report, run_report, write_report

@@ -51,8 +51,9 @@ def saved_config(
     said: dict, # flags as given
 ) -> tuple|None: # (field → value, a name for messages), or None where nothing is saved
     "The config of the run that `--resume` or `--resume-from` goes on with"
-    where = Path(said['resume_from']) if 'resume_from' in said else newest_run() if said.get('resume') else None
-    if where is None: return None
+    where = said.get('resume_from') or said.get('resume') and (said.get('checkpoint_dir') or newest_run())
+    if not where: return None
+    where = Path(where)
     path = (where.parent if where.suffix == '.pth' else where)/'config.json'
     return (load_config(path), f' in {path}') if path.exists() else None
 
@@ -93,7 +94,9 @@ def check_places(
 ):
     "Raise `UserError` for a folder or file that is not there"
     if cfg.dataset == 'imagenet': split_folders(cfg.data_dir)
-    if cfg.checkpoint_dir: check_folder(cfg.checkpoint_dir)
+    if cfg.checkpoint_dir and not cfg.resume: check_folder(cfg.checkpoint_dir)
+    state = Path(cfg.resume_from or '')
+    if state.suffix == '.pth' and not state.exists(): raise UserError(f'--resume-from {state}: there is no such file')
     where = Path(cfg.init_from or '.')
     if cfg.init_from and not where.exists() and (where.suffix in ('.pth', '.pt', '.safetensors') or len(where.parts) != 2 or where.is_absolute()):
         raise UserError(f'--init-from {where}: there is no such file (and a repository on the Hub is called user/model)')

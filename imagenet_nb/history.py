@@ -115,6 +115,7 @@ history_columns = dict( # metrics.json → the recorder's column and its factor
     train_losses=('train_loss', 1), test_losses=('valid_loss', 1), train_accuracies=('train_accuracy', 100), test_accuracies=('valid_accuracy', 100),
     test_top5_accuracies=('valid_top5', 100), learning_rates=('lr', 1), seconds=('seconds', 1), images_per_second=('images/s', 1),
     data_wait_share=('wait', 1))
+_specified = ('epochs', 'train_losses', 'test_losses', 'train_accuracies', 'test_accuracies', 'learning_rates')
 time_keys = ('seconds', 'images_per_second', 'data_wait_share') # what differs between two runs that are otherwise the same
 
 def new_history() -> dict: # the content of a `metrics.json` before the first epoch
@@ -136,18 +137,25 @@ def add_epoch(
 # %% ../nbs/40_history.ipynb #c289f71f
 def read_history(
     path, # a run's folder or its `metrics.json`
-) -> dict:
+) -> dict: # every column is there, of numbers or None, and all have the same length
     "The history that a run has written"
     path = Path(path)
     if path.is_dir(): path = path/'metrics.json'
+    def no(why): return UserError(f'{path}: no history can be read ({why})')
     try: h = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e: raise UserError(f'{path}: no history can be read ({e.__class__.__name__})') from None
-    if not isinstance(h, dict): raise UserError(f'{path}: no history can be read (it is a {type(h).__name__}, not an object)')
-    cols = {k: h.get(k, []) for k in ('epochs', 'train_losses', 'test_losses', 'train_accuracies', 'test_accuracies', 'learning_rates')}
-    if odd := [k for k,v in cols.items() if not isinstance(v, list)]: raise UserError(f'{path}: no history can be read ({odd[0]} is not a list)')
-    lengths = {len(v) for v in cols.values()}
+    except FileNotFoundError: raise no('there is no such file: not a run, or one without a finished epoch') from None
+    except (OSError, ValueError, RecursionError) as e: raise no(e.__class__.__name__) from None
+    if not isinstance(h, dict): raise no(f'it is a {type(h).__name__}, not an object')
+    number = lambda o: isinstance(o, (int, float)) and not isinstance(o, bool)
+    for k in ('epochs', *history_columns):
+        if k not in _specified: h.setdefault(k, [None]*len(h['epochs'])) # another program's need not have what ours adds
+        if not isinstance(h.get(k), list) or not all(o is None or number(o) for o in h[k]): raise no(f'{k} is not a list of numbers')
+    lengths = {len(h[k]) for k in ('epochs', *history_columns)}
     if len(lengths) != 1: raise UserError(f'{path}: its columns have different lengths {sorted(lengths)}')
-    return h
+    if not number(h.get('best_epoch')) or not number(h.get('best_test_accuracy')):
+        best = max(((a, -e) for e,a in zip(h['epochs'], h['test_accuracies']) if a is not None and a == a), default=(None, None))
+        h |= dict(best_test_accuracy=best[0], best_epoch=best[1] and -best[1])
+    return dict(stopped=None) | h
 
 # %% ../nbs/40_history.ipynb #29ec3a09
 def plot_history(

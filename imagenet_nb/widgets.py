@@ -166,14 +166,10 @@ def run_progress(
         d = parse_json((folder/'config.json').read_text(encoding='utf-8'), 'config.json')
         total = config_from_dict(d, warn=lambda s: None).get('epochs')
     except (OSError, ValueError): total = None # a damaged or foreign config costs the percentage, not the curves
-    try:
-        h = read_history(folder)
-        for k in _drawn: h[k] = [np.nan if v is None else float(v) for v in h[k]]
-        secs,best = [v for v in h.get('seconds', ()) if v is not None and np.isfinite(v)],h.get('best_epoch')
-        best = f'best test accuracy {h["best_test_accuracy"]:.2f} % (epoch {best})' if best else ''
-    except UserError: raise
-    except (AttributeError, KeyError, TypeError, ValueError) as e:
-        raise UserError(f'{folder/"metrics.json"}: not the history of a run ({e.__class__.__name__})') from None
+    h = read_history(folder)
+    for k in _drawn: h[k] = [np.nan if v is None else float(v) for v in h[k]]
+    secs,best = [v for v in h['seconds'] if v is not None and np.isfinite(v)],h['best_epoch']
+    best = f'best test accuracy {h["best_test_accuracy"]:.2f} % (epoch {best})' if best else ''
     done,each,why = len(h['epochs']),float(np.median(secs)) if secs else None,h.get('stopped')
     left = each*max(0, total-done) if each is not None and total else None
     ended = bool(why) or total is not None and done >= total

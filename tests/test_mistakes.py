@@ -71,6 +71,7 @@ wrong = {
     'empty word': (digits(''), '"" is unknown'), 'empty folder name': (digits('--checkpoint-dir', ''), '--checkpoint-dir is empty'), 'epochs without end': (digits('--epochs', '9'*20), '--epochs 99999999999999999999 must be less'),
     'size without end': (digits('--size', '100000'), '--size 100000 must be less'), 'section typo': (config({'scheduler': {'cosin': {'T_0': 3}}}), 'scheduler.cosin in c.json is unknown (did you mean "cosine"?)'),
     'key twice': (lambda tmp: (tmp/'c.json').write_text('{"optimizer": {"momentum": 0.5, "momentum": 0.9}}') and ['--preset', 'quickstart', '--config', 'c.json'], '"momentum" stands twice'),
+    'state absent': (digits('--resume-from', 'run/training_state_epoch3.pth'), '--resume-from run/training_state_epoch3.pth: there is no such file'),
     'output is a file': (lambda tmp: (tmp/'f').touch() or ['--preset', 'quickstart', '--checkpoint-dir', 'f/x'], '--checkpoint-dir f/x'), 'output holds a run': (lambda tmp: (tmp/'r').mkdir() or (tmp/'r'/'metrics.json').touch() or ['--preset', 'quickstart', '--checkpoint-dir', 'r'], 'there is a run in it already'),
 }
 
@@ -109,7 +110,7 @@ def test_unknown_section_is_only_told(tmp_path, monkeypatch, capsys):
     out,err = capsys.readouterr()
     assert 'the section "notes" is unknown and ignored' in err and 'wideresnet10-1' in out
 
-@pytest.mark.parametrize('name', ['epochs zero', 'unknown flag', 'config syntax', 'config zero T_0', 'folder absent', 'no val', 'train as root', 'class folder as root', 'repository name', 'init absent', 'launcher missing', 'output holds a run', 'preset typo'])
+@pytest.mark.parametrize('name', ['epochs zero', 'unknown flag', 'config syntax', 'config zero T_0', 'folder absent', 'no val', 'train as root', 'class folder as root', 'repository name', 'init absent', 'launcher missing', 'output holds a run', 'preset typo', 'state absent'])
 def test_found_before_torch(name, tmp_path):
     "What can be found in the first second does not wait for torch"
     argv = wrong[name][0](tmp_path)

@@ -145,6 +145,8 @@ def test_words_of_resuming(call, tmp_path):
     r = call('--resume', '--batch-size', '64', '--epochs', '3', '--override-config')
     assert r.returncode == 0 and '--batch-size: 32 → 64' in r.stdout, r.stderr
     assert json.loads((tmp_path/'checkpoint_3'/'metrics.json').read_text())['config_changes'] == [{'epoch': 3, '--epochs': [2, 3], '--batch-size': [32, 64]}]
+    r = call(*small, '--resume', '--checkpoint-dir', 'new', '--epochs', '3') # the newest run is not the one that is named
+    assert r.returncode == 0 and 'going on from new/training_state_epoch2.pth: epoch 3' in r.stdout, r.stdout+r.stderr
     import torch
     class Evil:
         def __reduce__(self): return os.mkdir, (str(tmp_path/'owned'),)
