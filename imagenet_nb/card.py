@@ -16,20 +16,26 @@ def _head(cfg, history):
     "The card's machine-readable head, through huggingface_hub's own writer"
     from huggingface_hub import EvalResult, ModelCardData
     best = history['best_test_accuracy']
-    results = [] if best is None else [EvalResult(task_type='image-classification', dataset_type=cfg.dataset, dataset_name=cfg.dataset,
+    results = [] if best is None else [EvalResult(task_type='image-classification', dataset_type=cfg.dataset,
+                                                  dataset_name=cfg.dataset,
                                                   metric_type='accuracy', metric_value=round(best/100, 4))]
-    data = ModelCardData(license='apache-2.0', library_name='imagenet_nb', tags=['image-classification', 'fastai', 'pytorch'],
-                         datasets=[cfg.dataset], **(dict(model_name=cfg.model, eval_results=results) if results else {}))
+    data = ModelCardData(license='apache-2.0', library_name='imagenet_nb',
+                         tags=['image-classification', 'fastai', 'pytorch'],
+                         datasets=[cfg.dataset], **(dict(model_name=cfg.model, eval_results=results) if results
+                                                    else {}))
     return f'---\n{data.to_yaml()}\n---\n'
 
 def _table(history, most=12):
     "The epochs as a Markdown table: all, or a few evenly spread and the best"
     n = len(history['epochs'])
-    keep = range(n) if n <= most else sorted({round(i*(n-1)/(most-1)) for i in range(most)} | {history['best_epoch']-1 if history['best_epoch'] else 0})
+    keep = range(n) if n <= most else sorted({round(i*(n-1)/(most-1)) for i in range(most)}
+                                             | {history['best_epoch']-1 if history['best_epoch'] else 0})
     f = lambda v, d: '–' if v is None else f'{v:.{d}f}'
-    rows = [f'| {history["epochs"][i]} | {history["learning_rates"][i]:.3g} | {f(history["train_losses"][i],4)} | {f(history["test_losses"][i],4)} '
+    rows = [f'| {history["epochs"][i]} | {history["learning_rates"][i]:.3g} | {f(history["train_losses"][i],4)} | '
+            f'{f(history["test_losses"][i],4)} '
             f'| {f(history["train_accuracies"][i],2)} | {f(history["test_accuracies"][i],2)} |' for i in keep]
-    return '\n'.join(['| epoch | rate | train loss | test loss | train acc. (%) | test acc. (%) |', '|--:|--:|--:|--:|--:|--:|', *rows])
+    return '\n'.join(['| epoch | rate | train loss | test loss | train acc. (%) | test acc. (%) |',
+                      '|--:|--:|--:|--:|--:|--:|', *rows])
 
 # %% ../nbs/44_card.ipynb #2fb6f355
 def card_text(
@@ -42,13 +48,15 @@ def card_text(
     result = 'No epoch is finished yet.' if best is None else f'**Best test accuracy: {best:.2f} %** (epoch {history["best_epoch"]} of {n} trained, {cfg.epochs} planned).'
     regular = [f'{cfg.augmentation} augmentation'] + ([f'MixUp α={cfg.mixup_alpha}'] if cfg.mixup else []) + (
         [f'label smoothing {cfg.label_smoothing}'] if cfg.label_smoothing else [])
-    rows = dict(Model=cfg.model, Dataset=cfg.dataset, Image=f'{cfg.image_size} px', **{'Batch': cfg.batch_size, 'Optimizer': f'{cfg.optimizer}, weight decay {cfg.weight_decay:g}',
+    rows = dict(Model=cfg.model, Dataset=cfg.dataset, Image=f'{cfg.image_size} px',
+                **{'Batch': cfg.batch_size, 'Optimizer': f'{cfg.optimizer}, weight decay {cfg.weight_decay:g}',
                 'Schedule': cfg.scheduler, 'Regularization': ', '.join(regular), 'Seed': cfg.seed}) | facts
     table = '\n'.join(['| | |', '|---|---|'] + [f'| {k} | {v} |' for k,v in rows.items()])
     return '\n'.join([_head(cfg, history), f'# {cfg.model} on {cfg.dataset}\n', result + '\n', table,
         '\n## Epochs\n\n' + _table(history) if n else '', '\n![Training curves](training_curves.png)\n' if n else '',
         '\n## Do it again\n\n```bash\nimagenet_train --config config.json\n```\n',
-        'Training accuracy is measured on the augmented and mixed images that the model learnt from; test accuracy and loss on plain ones.\n',
+        'Training accuracy is measured on the augmented and mixed images that the model learnt from; test accuracy and '
+        'loss on plain ones.\n',
         f'<details><summary>config.json</summary>\n\n```json\n{json.dumps(config_to_dict(cfg), indent=1)}\n```\n\n</details>\n',
         f'Written by imagenet_nb on {date.today()}.\n'])
 

@@ -63,8 +63,11 @@ def load_tensors(
     "Read a state without ever running code from it, and check that it is what was written"
     try: s = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError: raise UserError(f'{path}: there is no such file') from None
-    except Exception as e: raise UserError(f'{path}: not a readable checkpoint of tensors and plain values ({e.__class__.__name__})') from None
-    if isinstance(s, dict) and (said := s.pop('checksum', None)) not in (None, checksum(s)): raise UserError(f'{path}: damaged (its checksum is another)')
+    except Exception as e:
+        why = e.__class__.__name__
+        raise UserError(f'{path}: not a readable checkpoint of tensors and plain values ({why})') from None
+    if isinstance(s, dict) and (said := s.pop('checksum', None)) not in (None, checksum(s)):
+        raise UserError(f'{path}: damaged (its checksum is another)')
     return s
 
 # %% ../nbs/41_checkpoint.ipynb #5c02ab45

@@ -36,7 +36,8 @@ def run(
         from imagenet_nb.distributed import Ranks
         learn.add_cb(Ranks(cfg.sync_bn, find_unused_parameters=bool(cfg.pretrained or cfg.init_from)))
     if not rank():
-        print(f'{cfg.model} on {cfg.dataset}, {cfg.image_size} px, {cfg.epochs} epochs of {cfg.batch_size} items a step')
+        print(f'{cfg.model} on {cfg.dataset}, {cfg.image_size} px, {cfg.epochs} epochs of {cfg.batch_size} items a '
+              'step')
         for k,v in facts(learn).items(): print(f'  {k:16}{v}', flush=True)
     folder = learn.fit_config()
     if rank(): return
@@ -59,7 +60,8 @@ def dry_run(
     "Print the plan"
     from imagenet_nb.plan import make_plan, plan_text
     plan = make_plan(learn)
-    print(json.dumps(plan) if as_json else 'the plan (nothing is trained, nothing created)\n' + plan_text(plan, learn.cfg))
+    print(json.dumps(plan) if as_json else 'the plan (nothing is trained, nothing created)\n'
+          + plan_text(plan, learn.cfg))
 
 def summary(
     folder, # of a finished run
@@ -72,8 +74,9 @@ def summary(
              'best_model.pth': 'the best weights, with class names',
              'config.json': 'the run as a recipe: --config', 'README.md': 'its model card'}
     if h['best_epoch'] is None: first = 'no epoch had a test accuracy'
-    else: first = (f'best test accuracy {h["best_test_accuracy"]:.2f} % (epoch {h["best_epoch"]} of {len(h["epochs"])}), '
-                   f'{sum(s or 0 for s in h["seconds"]):.0f} s of training and testing')
+    else:
+        first = (f'best test accuracy {h["best_test_accuracy"]:.2f} % (epoch {h["best_epoch"]} of {len(h["epochs"])}), '
+                 f'{sum(s or 0 for s in h["seconds"]):.0f} s of training and testing')
     return '\n'.join([first] + [f'  {folder}/{n:20} {text}' for n,text in about.items() if (folder/n).exists()])
 
 # %% ../nbs/70_cli.ipynb #91c2c9fe
@@ -85,7 +88,8 @@ def train_command(argv: list=None):
     except UserError as e: sys.exit(_fail(e, debug))
     except KeyboardInterrupt: sys.exit(130)
     except RuntimeError as e:
-        if "can't allocate memory" in str(e): sys.exit(_fail('there is not enough memory: make --batch-size or --size smaller', debug))
+        if "can't allocate memory" in str(e):
+            sys.exit(_fail('there is not enough memory: make --batch-size or --size smaller', debug))
         if type(e).__name__ != 'OutOfMemoryError': raise
         # while the model was moved there; in training the message names the batch that fits
         sys.exit(_fail('the device is out of memory already: is another process using it?', debug))
@@ -113,16 +117,21 @@ def check_command(argv: list=None):
 
 def report_command(argv: list=None):
     "The console script `imagenet_report`: one HTML page about a run, or about the recorded one"
-    p = Parser(prog='imagenet_report', description='One self-contained HTML page about a run: curves, table, config, the record beside it.')
+    p = Parser(prog='imagenet_report', description='One self-contained HTML page about a run: curves, table, config, '
+                                                   'the record beside it.')
     p.add_argument('folder', nargs='?', help='the folder of a run')
-    p.add_argument('--reference', action='store_true', help='about the recorded run that reached 73.84 %% instead, with every statement checked')
-    p.add_argument('--json', action='store_true', help='with --reference: claims and figures as JSON on standard output, and no page')
-    p.add_argument('--out', metavar='FILE', help='where the page goes (default: report.html in the folder, or reference_7384.html here)')
+    p.add_argument('--reference', action='store_true', help='about the recorded run that reached 73.84 %% instead, '
+                                                            'with every statement checked')
+    p.add_argument('--json', action='store_true', help='with --reference: claims and figures as JSON on standard '
+                                                       'output, and no page')
+    p.add_argument('--out', metavar='FILE', help='where the page goes (default: report.html in the folder, or '
+                                                 'reference_7384.html here)')
     p.add_argument('--debug', action='store_true', help='show the full traceback of a mistake')
     debug = '--debug' in (sys.argv[1:] if argv is None else argv)
     try:
         a = p.parse_args(argv)
-        if not (a.folder or a.reference) or a.folder and a.reference: raise UserError('give either the folder of a run, or --reference')
+        if not (a.folder or a.reference) or a.folder and a.reference:
+            raise UserError('give either the folder of a run, or --reference')
         if a.json and not a.reference: raise UserError('--json goes with --reference')
         _quiet()
         from imagenet_nb.report import reference_figures, reference_report, run_report, write_report

@@ -187,7 +187,8 @@ def safely(
     except (OSError, RuntimeError) as e: # torch's writer turns a full disk into a RuntimeError
         cause = e if isinstance(e, OSError) else e.__context__ if isinstance(e.__context__, OSError) else e
         why = getattr(cause, 'strerror', None) or str(cause).splitlines()[0]
-        print(f'warning: {what} could not be written ({why}); training goes on, and the next save tries again', file=sys.stderr, flush=True)
+        print(f'warning: {what} could not be written ({why}); training goes on, and the next save tries again',
+              file=sys.stderr, flush=True)
         return False
 
 # %% ../nbs/00_core.ipynb #a894f4d5
@@ -204,4 +205,5 @@ def write_json(
     obj, # dicts, lists, strings, numbers (numpy's too), None
 ):
     "Write `obj` to `path` as JSON, whole or not at all"
-    with whole_file(path) as p: p.write_text(json.dumps(_plain(obj), indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    with whole_file(path) as p:
+        p.write_text(json.dumps(_plain(obj), indent=2, ensure_ascii=False) + '\n', encoding='utf-8')

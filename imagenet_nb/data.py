@@ -66,7 +66,8 @@ def _pack(train, valid, kind):
     return items.view(Items)
 
 imagenet_stats = ((.485,.456,.406), (.229,.224,.225))
-cifar_stats = dict(cifar10=((.4914,.4822,.4465), (.2470,.2435,.2616)), cifar100=((.5071,.4866,.4409), (.2673,.2564,.2762)))
+cifar_stats = dict(cifar10=((.4914,.4822,.4465), (.2470,.2435,.2616)),
+                   cifar100=((.5071,.4866,.4409), (.2673,.2564,.2762)))
 
 # %% ../nbs/10_data.ipynb #88f2e4e4
 def class_words(
@@ -91,7 +92,8 @@ def folder_source(
     t = open_tree(root)
     check_sample(t, root)
     train,valid = ((t.files[s], t.labels[s]) for s in (slice(t.n_train), slice(t.n_train, None)))
-    return Source(_pack(train, valid, (t.files.dtype,)), t.n_train, t.ids, class_words(t.ids), Opener(t.base), imagenet_stats)
+    return Source(_pack(train, valid, (t.files.dtype,)), t.n_train, t.ids, class_words(t.ids), Opener(t.base),
+                  imagenet_stats)
 
 # %% ../nbs/10_data.ipynb #a90b3c25
 def _fetched(what, root, fetch):
@@ -106,7 +108,8 @@ def _fetched(what, root, fetch):
 def imagenette_source(root) -> Source:
     "Imagenette: from `root` where it is there, else fetched into it"
     root = Path(root).absolute() # fastai takes a relative folder for one in its own home
-    inner = next((o for o in (root, root/'imagenette2-320', root/'imagenette2-160', root/'imagenette2') if (o/'train').is_dir()), None)
+    inner = next((o for o in (root, root/'imagenette2-320', root/'imagenette2-160', root/'imagenette2')
+                  if (o/'train').is_dir()), None)
     if inner is None:
         from fastai.data.external import URLs, untar_data
         inner = _fetched('Imagenette', root, lambda: untar_data(URLs.IMAGENETTE_320, archive=root, data=root))
@@ -131,7 +134,8 @@ def digits_source() -> Source:
     x = np.round(x.reshape(-1,8,8,1)*255/16).astype(np.uint8).repeat(3, axis=3)
     xt,xv,yt,yv = train_test_split(x, y, test_size=360, stratify=y, random_state=0)
     names = [str(i) for i in range(10)]
-    return Source(_pack((xt,yt), (xv,yv), ('u1', (8,8,3))), len(xt), names, names, Opener(), ((.305,)*3, (.376,)*3), small=True, flip=False)
+    return Source(_pack((xt,yt), (xv,yv), ('u1', (8,8,3))), len(xt), names, names, Opener(), ((.305,)*3, (.376,)*3),
+                  small=True, flip=False)
 
 # %% ../nbs/10_data.ipynb #daafaf9c
 def _hub_trouble(repo, token, error):
@@ -140,10 +144,14 @@ def _hub_trouble(repo, token, error):
     try: HfApi(token=token).auth_check(repo, repo_type='dataset')
     except utils.HfHubHTTPError as e:
         code,page = e.response.status_code,f'https://huggingface.co/datasets/{repo}'
-        return {401: f'is gated, and the Hub does not know you: give --hf-token or log in once with `hf auth login`, and ask for access at {page}',
-                403: f'is gated, and this account has no access yet: ask for it at {page}',
-                404: 'is not on the Hub (or private, and this account may not see it)'}.get(code, f'cannot be loaded: the Hub answered {code}; try again later')
-    except Exception: return 'is not in the cache, and the Hub cannot be reached: check the network, or give --data-dir a folder with its parquet files'
+        known = {401: 'is gated, and the Hub does not know you: give --hf-token or log in once with `hf auth login`, '
+                      f'and ask for access at {page}',
+                 403: f'is gated, and this account has no access yet: ask for it at {page}',
+                 404: 'is not on the Hub (or private, and this account may not see it)'}
+        return known.get(code, f'cannot be loaded: the Hub answered {code}; try again later')
+    except Exception: # the network has many ways to fail
+        return ('is not in the cache, and the Hub cannot be reached: check the network, or give --data-dir a folder '
+                'with its parquet files')
     return f'could not be loaded from the Hub ({type(error).__name__}: {shorten(str(error), 120, placeholder="…")})'
 
 def hub_source(
@@ -159,13 +167,15 @@ def hub_source(
     if len(files) == 2: ds = datasets.load_dataset('parquet', data_files=files, cache_dir=str(root/'.cache'))
     else:
         try: ds = datasets.load_dataset(repo, cache_dir=str(root), token=token)
-        except Exception as e: raise UserError(f'--dataset imagenet-1k: {repo} {_hub_trouble(repo, token, e)}') from None
+        except Exception as e:
+            raise UserError(f'--dataset imagenet-1k: {repo} {_hub_trouble(repo, token, e)}') from None
     ds = ds.cast_column('image', datasets.Image(decode=False))
     rows = datasets.concatenate_datasets([ds['train'], ds['validation']])
     y,n = np.array(rows['label'], dtype=np.int32),len(ds['train'])
     ids = list(getattr(rows.features['label'], 'names', None) or map(str, range(y.max()+1)))
     x = np.arange(len(rows), dtype=np.int32)
-    return Source(_pack((x[:n],y[:n]), (x[n:],y[n:]), ('i4',)), n, ids, class_words(ids), Opener(rows=rows), imagenet_stats)
+    return Source(_pack((x[:n],y[:n]), (x[n:],y[n:]), ('i4',)), n, ids, class_words(ids), Opener(rows=rows),
+                  imagenet_stats)
 
 # %% ../nbs/10_data.ipynb #67d2d6d4
 sources = dict(
@@ -180,11 +190,14 @@ def get_source(
     cfg, # a `Config`
 ) -> Source: # checked against `--num-classes` and `--batch-size`
     "The dataset that `cfg` names"
-    if cfg.dataset not in sources: raise UserError(f'--dataset "{cfg.dataset}" is unknown{nearest(cfg.dataset, sources)}')
+    if cfg.dataset not in sources:
+        raise UserError(f'--dataset "{cfg.dataset}" is unknown{nearest(cfg.dataset, sources)}')
     src = sources[cfg.dataset](cfg)
     if cfg.num_classes not in (None, len(src.ids)):
-        raise UserError(f'--num-classes {cfg.num_classes}: {cfg.dataset} in {cfg.data_dir} has {len(src.ids)} classes; leave the flag out to count them')
-    if cfg.batch_size > src.n_train: raise UserError(f'--batch-size {cfg.batch_size} is more than the {src.n_train} training items')
+        raise UserError(f'--num-classes {cfg.num_classes}: {cfg.dataset} in {cfg.data_dir} has {len(src.ids)} classes; '
+                        'leave the flag out to count them')
+    if cfg.batch_size > src.n_train:
+        raise UserError(f'--batch-size {cfg.batch_size} is more than the {src.n_train} training items')
     return src
 
 # %% ../nbs/10_data.ipynb #1ab5b735
@@ -199,7 +212,8 @@ def PixelBlock(
     if isinstance(strength, str): strength = strength_for(strength, size, flip=flip, small_images=small)
     opened = Transform(LazyImage.create)
     opened.input_types = (str, Path, bytes, np.ndarray, Image.Image) # where `learn.predict` may begin
-    return TransformBlock(type_tfms=opened, item_tfms=Warp(size, strength), batch_tfms=ColourNormalize(*stats, strength), dl_type=SeededDL)
+    return TransformBlock(type_tfms=opened, item_tfms=Warp(size, strength),
+                          batch_tfms=ColourNormalize(*stats, strength), dl_type=SeededDL)
 
 class _Splitter:
     "The first `n` items train, the rest tests"
@@ -212,7 +226,8 @@ def get_dblock(
     augmentation: str='strong', # 'none', 'weak' or 'strong'
 ) -> DataBlock:
     "The `DataBlock` of `src`"
-    return DataBlock(blocks=(PixelBlock(size, augmentation, src.stats, src.small, src.flip), CategoryBlock(vocab=src.names, sort=False)),
+    return DataBlock(blocks=(PixelBlock(size, augmentation, src.stats, src.small, src.flip),
+                             CategoryBlock(vocab=src.names, sort=False)),
                      get_x=src.opener, get_y=Namer(src.names), splitter=_Splitter(src.n_train))
 
 # %% ../nbs/10_data.ipynb #0a31eac5
@@ -233,6 +248,7 @@ def get_dls(
     src = src or get_source(cfg)
     dls = get_dblock(src, cfg.image_size, cfg.augmentation).dataloaders(
         src.items, bs=cfg.batch_size, seed=cfg.seed, drop_last=False, device=device, path=Path('.'),
-        pin_memory=str(device).startswith('cuda'), num_workers=default_workers(device) if cfg.num_workers is None else cfg.num_workers)
+        pin_memory=str(device).startswith('cuda'), num_workers=default_workers(device) if cfg.num_workers is None
+        else cfg.num_workers)
     dls.class_ids = src.ids
     return dls

@@ -30,7 +30,9 @@ def process_group(
     if cfg.sync_bn and not gpu: raise UserError('--sync-bn: PyTorch synchronizes batch normalization on CUDA only')
     if gpu:
         n,local = torch.cuda.device_count(),int(os.environ['LOCAL_RANK'])
-        if local >= n: raise UserError(f'--multi-gpu: {os.environ.get("LOCAL_WORLD_SIZE", "more")} processes on a machine of {n} GPUs: --nproc_per_node={n}')
+        if local >= n:
+            raise UserError(f'--multi-gpu: {os.environ.get("LOCAL_WORLD_SIZE", "more")} processes on a machine of {n} '
+                            f'GPUs: --nproc_per_node={n}')
         torch.cuda.set_device(local)
     dist.init_process_group('nccl' if gpu else 'gloo')
     try:
@@ -56,13 +58,15 @@ class Ranks(Callback):
 
     def before_fit(self):
         for dl in self.dls.loaders:
-            if not isinstance(dl, SeededDL): raise UserError('Ranks needs loaders of SeededDL: give dl_type=SeededDL to the DataBlock')
+            if not isinstance(dl, SeededDL):
+                raise UserError('Ranks needs loaders of SeededDL: give dl_type=SeededDL to the DataBlock')
             dl.shard = rank(),world_size()
         if not any(p.requires_grad for p in self.model.parameters()) or self.learn.opt is None: return # a validation
         if self.sync_bn: self.learn.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         dev = next(self.model.parameters()).device
         warnings.filterwarnings('ignore', 'Grad strides do not match', UserWarning) # of 1×1 kernels, where both orders are the same
-        self.learn.model = DistributedDataParallel(self.model, device_ids=[dev.index] if dev.type == 'cuda' else None, **self.kwargs)
+        self.learn.model = DistributedDataParallel(self.model, device_ids=[dev.index] if dev.type == 'cuda' else None,
+                                                   **self.kwargs)
 
     def before_backward(self):
         sizes = np.diff(self.dl.bounds)

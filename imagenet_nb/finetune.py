@@ -22,9 +22,12 @@ def _from_hub(repo, token):
     def no(why): return UserError(f'--init-from {repo}: {why}')
     for name in _hub_files:
         try: return Path(hf_hub_download(repo, name, token=token))
-        except utils.LocalEntryNotFoundError: raise no('it is not in the cache, and the Hub cannot be reached') from None
+        except utils.LocalEntryNotFoundError:
+            raise no('it is not in the cache, and the Hub cannot be reached') from None
         except utils.GatedRepoError: raise no('it is gated: ask for access on its page, then give --hf-token') from None
-        except utils.RepositoryNotFoundError: raise no('there is no such file here, and no such repository on the Hub (or it is private: give --hf-token)') from None
+        except utils.RepositoryNotFoundError:
+            raise no('there is no such file here, and no such repository on the Hub (or it is private: give '
+                     '--hf-token)') from None
         except utils.EntryNotFoundError: pass
         except utils.HfHubHTTPError as e: raise no(f'the Hub answered {e.response.status_code}') from None
     raise no(f'the repository holds none of {", ".join(_hub_files)}')
@@ -36,12 +39,14 @@ def read_weights(
     "The weights that lie at `where`"
     path = Path(where)
     if path.is_dir(): path = path/'best_model.pth'
-    elif not path.exists() and re.fullmatch(r'[\w.\-]+/[\w.\-]+', str(where)) and path.suffix not in ('.pth', '.pt', '.safetensors'): path = _from_hub(str(where), token)
+    elif (not path.exists() and re.fullmatch(r'[\w.\-]+/[\w.\-]+', str(where))
+          and path.suffix not in ('.pth', '.pt', '.safetensors')): path = _from_hub(str(where), token)
     if path.suffix == '.safetensors':
         from safetensors.torch import load_file
         try: return load_file(path)
         except FileNotFoundError: raise UserError(f'--init-from {where}: there is no such file') from None
-        except Exception as e: raise UserError(f'--init-from {where}: not a readable file of weights ({e.__class__.__name__})') from None
+        except Exception as e:
+            raise UserError(f'--init-from {where}: not a readable file of weights ({e.__class__.__name__})') from None
     try: s = load_tensors(path)
     except UserError as e: raise UserError(f'--init-from {e}') from None
     s = next((s[k] for k in ('model', 'state_dict') if isinstance(s, dict) and isinstance(s.get(k), dict)), s)
@@ -57,7 +62,9 @@ def load_body(
     own,head = model.state_dict(),{id(p) for p in model_splitter(model)[1]}
     body = own.keys() - {n for n,p in model.named_parameters() if id(p) in head}
     bad = sorted(k for k in body if k not in weights or weights[k].shape != own[k].shape)
-    if bad: raise UserError(f'--init-from {where}: these are weights of another model: {len(bad)} of {len(body)} tensors do not fit, such as {bad[0]}')
+    if bad:
+        raise UserError(f'--init-from {where}: these are weights of another model: {len(bad)} of {len(body)} tensors '
+                        f'do not fit, such as {bad[0]}')
     model.load_state_dict({k: weights[k] for k in body}, strict=False)
     return model
 

@@ -21,7 +21,8 @@ class Parser(argparse.ArgumentParser):
         if message.startswith('unrecognized arguments: '):
             words = message.removeprefix('unrecognized arguments: ').split() or ['""']
             word = words[0 if words[0].startswith('-') else -1]
-            raise UserError(f'{word} is unknown{nearest(word.split("=")[0], self._option_string_actions)}; --help lists the flags')
+            raise UserError(f'{word} is unknown{nearest(word.split("=")[0], self._option_string_actions)}; --help '
+                            'lists the flags')
         raise UserError(message.removeprefix('argument '))
 
 def make_parser(
@@ -29,17 +30,22 @@ def make_parser(
 ) -> argparse.ArgumentParser:
     "The command line of a training run, made from the fields of `Config`"
     p = Parser(prog=prog, allow_abbrev=False, argument_default=argparse.SUPPRESS,
-                description='Train an image classifier. A flag wins over --config, that over --preset, that over ./config.json, that over the default.')
-    groups = {g: p.add_argument_group(g) for g in dict.fromkeys(f.metadata['group'] for f in config_fields.values() if f.metadata['flag'])}
+                description='Train an image classifier. A flag wins over --config, that over --preset, that over '
+                            './config.json, that over the default.')
+    names = dict.fromkeys(f.metadata['group'] for f in config_fields.values() if f.metadata['flag'])
+    groups = {g: p.add_argument_group(g) for g in names}
     for f in config_fields.values():
         if not f.metadata['flag']: continue
         kind = next(k for k in field_kinds(f) if k is not type(None))
-        extra = dict(action='store_const', const=not f.default) if kind is bool else dict(type=kind, metavar=kind.__name__.upper())
+        if kind is bool: extra = dict(action='store_const', const=not f.default)
+        else: extra = dict(type=kind, metavar=kind.__name__.upper())
         if f.metadata['choices']: extra['metavar'] = '{'+','.join(f.metadata['choices'])+'}'
         shown = '' if kind is bool or f.default is None else f' (default: {f.default})'
-        groups[f.metadata['group']].add_argument(flag_of(f.name), dest=f.name, help=f.metadata['help'].replace('%','%%')+shown, **extra)
+        groups[f.metadata['group']].add_argument(flag_of(f.name), dest=f.name,
+                                                 help=f.metadata['help'].replace('%','%%')+shown, **extra)
     beside = lambda name: groups[config_fields[name].metadata['group']].add_argument
-    beside('scheduler')('--config', metavar='FILE', help='JSON file of a recipe or of a finished run (default: ./config.json)')
+    beside('scheduler')('--config', metavar='FILE', help='JSON file of a recipe or of a finished run (default: '
+                                                         './config.json)')
     beside('epochs')('--preset', metavar='NAME', help=f'a recipe by name: {", ".join(presets)}')
     beside('epochs')('--dry-run', action='store_true', help='print the plan, train nothing, create nothing')
     beside('epochs')('--json', action='store_true', help='with --dry-run: the plan as JSON alone')
@@ -71,8 +77,11 @@ def configure(
     if saved := saved_config(said):
         layers.append(saved)
         for k in sorted(k for k,v in local.items() if saved[0].get(k, v) != v):
-            print(f'{name_of(k)}: the run goes on with {saved[0][k]}, not with {local[k]} of ./config.json (--config config.json would change it)', file=sys.stderr)
-    if (name := said.pop('preset', None)) is not None: recipe(name); layers.append((presets[name], f' in --preset {name}'))
+            print(f'{name_of(k)}: the run goes on with {saved[0][k]}, not with {local[k]} of ./config.json (--config '
+                  'config.json would change it)', file=sys.stderr)
+    if (name := said.pop('preset', None)) is not None:
+        recipe(name)
+        layers.append((presets[name], f' in --preset {name}'))
     if given is not None: layers.append((load_config(given), f' in {given}'))
     values,sources = {},{}
     for vals,src in layers + [(said, '')]:
@@ -85,9 +94,12 @@ def check_launch(
 ):
     "Raise `UserError` where the launcher and `--multi-gpu` disagree"
     n = int(os.environ.get('WORLD_SIZE', 1))
-    if cfg.multi_gpu and 'RANK' not in os.environ: raise UserError('--multi-gpu needs a launcher: torchrun --nproc_per_node=N train.py … --multi-gpu')
-    if n > 1 and not cfg.multi_gpu: raise UserError(f'{n} processes were launched: add --multi-gpu, or they would be {n} runs over each other')
-    if cfg.batch_size < 2*n: raise UserError(f'--batch-size {cfg.batch_size} is the total over {n} processes: at least {2*n}')
+    if cfg.multi_gpu and 'RANK' not in os.environ:
+        raise UserError('--multi-gpu needs a launcher: torchrun --nproc_per_node=N train.py … --multi-gpu')
+    if n > 1 and not cfg.multi_gpu:
+        raise UserError(f'{n} processes were launched: add --multi-gpu, or they would be {n} runs over each other')
+    if cfg.batch_size < 2*n:
+        raise UserError(f'--batch-size {cfg.batch_size} is the total over {n} processes: at least {2*n}')
 
 def check_places(
     cfg, # a `Config`
@@ -98,5 +110,7 @@ def check_places(
     state = Path(cfg.resume_from or '')
     if state.suffix == '.pth' and not state.exists(): raise UserError(f'--resume-from {state}: there is no such file')
     where = Path(cfg.init_from or '.')
-    if cfg.init_from and not where.exists() and (where.suffix in ('.pth', '.pt', '.safetensors') or len(where.parts) != 2 or where.is_absolute()):
-        raise UserError(f'--init-from {where}: there is no such file (and a repository on the Hub is called user/model)')
+    if cfg.init_from and not where.exists() and (where.suffix in ('.pth', '.pt', '.safetensors')
+                                                 or len(where.parts) != 2 or where.is_absolute()):
+        raise UserError(f'--init-from {where}: there is no such file (and a repository on the Hub is called '
+                        'user/model)')

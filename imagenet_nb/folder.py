@@ -16,7 +16,8 @@ def states(
     folder, # a run's folder
 ) -> dict: # epoch → path, in order
     "The epoch states in `folder`"
-    found = ((re.fullmatch(r'training_state_epoch(\d+)\.pth', p.name), p) for p in Path(folder).glob('training_state_epoch*.pth'))
+    found = ((re.fullmatch(r'training_state_epoch(\d+)\.pth', p.name), p)
+             for p in Path(folder).glob('training_state_epoch*.pth'))
     return dict(sorted((int(m[1]), p) for m,p in found if m))
 
 # %% ../nbs/03_folder.ipynb #ec4513fa
@@ -25,7 +26,8 @@ def check_folder(
 ):
     "Raise `UserError` where a new run cannot live in `name`"
     p = Path(name)
-    if (p/'metrics.json').exists() or states(p): raise UserError(f'--checkpoint-dir {p}: there is a run in it already; name another folder')
+    if (p/'metrics.json').exists() or states(p):
+        raise UserError(f'--checkpoint-dir {p}: there is a run in it already; name another folder')
     there = next(o for o in (p, *p.absolute().parents) if o.exists())
     if not there.is_dir(): raise UserError(f'--checkpoint-dir {p}: {there} is a file')
     if not os.access(there, os.W_OK): raise UserError(f'--checkpoint-dir {p}: {there} cannot be written to')
@@ -45,7 +47,8 @@ def make_folder(
             n += 1
             try: Path(f'checkpoint_{n}').mkdir(); return Path(f'checkpoint_{n}')
             except FileExistsError: pass
-    except OSError as e: raise UserError(f'--checkpoint-dir {name or "."}: no folder can be made there ({e.strerror})') from None
+    except OSError as e:
+        raise UserError(f'--checkpoint-dir {name or "."}: no folder can be made there ({e.strerror})') from None
 
 # %% ../nbs/03_folder.ipynb #92292f74
 def positions(
@@ -97,6 +100,9 @@ def _locked(path, folder, fcntl):
         except BlockingIOError:
             f.seek(0)
             raise UserError(f'{folder}: another process ({f.read().strip() or "unknown"}) is training into it') from None
-        except OSError: print(f'warning: {folder} lies on a disk without locks; see to it that only one run uses it', file=sys.stderr); return f
+        except OSError:
+            print(f'warning: {folder} lies on a disk without locks; see to it that only one run uses it',
+                  file=sys.stderr)
+            return f
         if path.exists() and os.fstat(f.fileno()).st_ino == path.stat().st_ino: return f
         f.close() # the one before has just removed it

@@ -38,6 +38,8 @@ class FiniteLoss(Callback):
         "Say all that is known"
         scale = getattr(getattr(getattr(self.learn, 'precision', None), 'scaler', None), 'get_scale', lambda: None)()
         saved = getattr(getattr(self.learn, 'checkpoints', None), 'last', None)
-        raise UserError(f'the loss has not been finite for {int(self.bad)} steps, up to step {self.iter+1} of epoch {self.epoch+1}, at a rate of {self.opt.hypers[-1]["lr"]:.3g}'
-                        + (f' and a loss scale of {scale:g}' if scale else '') + (f'; the last good state is {saved}' if saved else '; no state was saved yet')
-                        + ': lower the rate, or clip the gradient')
+        at = f' and a loss scale of {scale:g}' if scale else ''
+        last = f'the last good state is {saved}' if saved else 'no state was saved yet'
+        raise UserError(f'the loss has not been finite for {int(self.bad)} steps, up to step {self.iter+1} of epoch '
+                        f'{self.epoch+1}, at a rate of {self.opt.hypers[-1]["lr"]:.3g}{at}; {last}: lower the rate, or '
+                        'clip the gradient')

@@ -112,15 +112,17 @@ class RunRecorder(Recorder):
 
 # %% ../nbs/40_history.ipynb #4665b975
 history_columns = dict( # metrics.json → the recorder's column and its factor
-    train_losses=('train_loss', 1), test_losses=('valid_loss', 1), train_accuracies=('train_accuracy', 100), test_accuracies=('valid_accuracy', 100),
-    test_top5_accuracies=('valid_top5', 100), learning_rates=('lr', 1), seconds=('seconds', 1), images_per_second=('images/s', 1),
+    train_losses=('train_loss', 1), test_losses=('valid_loss', 1), train_accuracies=('train_accuracy', 100),
+                       test_accuracies=('valid_accuracy', 100),
+    test_top5_accuracies=('valid_top5', 100), learning_rates=('lr', 1), seconds=('seconds', 1),
+                       images_per_second=('images/s', 1),
     data_wait_share=('wait', 1))
 _specified = ('epochs', 'train_losses', 'test_losses', 'train_accuracies', 'test_accuracies', 'learning_rates')
 time_keys = ('seconds', 'images_per_second', 'data_wait_share') # what differs between two runs that are otherwise the same
 
 def new_history() -> dict: # the content of a `metrics.json` before the first epoch
     "A history without epochs"
-    return dict(epochs=[]) | {k: [] for k in history_columns} | dict(best_test_accuracy=None, best_epoch=None, stopped=None)
+    return {k: [] for k in ('epochs', *history_columns)} | dict(best_test_accuracy=None, best_epoch=None, stopped=None)
 
 def add_epoch(
     h: dict, # a history; it grows by one epoch
@@ -149,11 +151,13 @@ def read_history(
     number = lambda o: isinstance(o, (int, float)) and not isinstance(o, bool)
     for k in ('epochs', *history_columns):
         if k not in _specified: h.setdefault(k, [None]*len(h['epochs'])) # another program's need not have what ours adds
-        if not isinstance(h.get(k), list) or not all(o is None or number(o) for o in h[k]): raise no(f'{k} is not a list of numbers')
+        if not isinstance(h.get(k), list) or not all(o is None or number(o) for o in h[k]):
+            raise no(f'{k} is not a list of numbers')
     lengths = {len(h[k]) for k in ('epochs', *history_columns)}
     if len(lengths) != 1: raise UserError(f'{path}: its columns have different lengths {sorted(lengths)}')
     if not number(h.get('best_epoch')) or not number(h.get('best_test_accuracy')):
-        best = max(((a, -e) for e,a in zip(h['epochs'], h['test_accuracies']) if a is not None and a == a), default=(None, None))
+        best = max(((a, -e) for e,a in zip(h['epochs'], h['test_accuracies']) if a is not None and a == a),
+                   default=(None, None))
         h |= dict(best_test_accuracy=best[0], best_epoch=best[1] and -best[1])
     return dict(stopped=None) | h
 
@@ -167,11 +171,14 @@ def plot_history(
     num = {k: [float('nan') if v is None else v for v in h[k]] for k in history_columns if k in h}
     fig,((a,b),(c,g)) = plt.subplots(2, 2, figsize=(9,5.5), sharex=True, layout='constrained')
     for ax,kind in ((a,'accuracies'), (b,'losses')):
-        ax.plot(e, num[f'train_{kind}'], color='C1', marker='.', label='training'); ax.plot(e, num[f'test_{kind}'], color='C0', marker='.', label='test')
+        ax.plot(e, num[f'train_{kind}'], color='C1', marker='.', label='training')
+        ax.plot(e, num[f'test_{kind}'], color='C0', marker='.', label='test')
     if h['best_epoch']:
-        a.plot(h['best_epoch'], h['best_test_accuracy'], 'o', ms=9, mfc='none', color='C0', label=f'best {h["best_test_accuracy"]:.2f} % (epoch {h["best_epoch"]})')
+        a.plot(h['best_epoch'], h['best_test_accuracy'], 'o', ms=9, mfc='none', color='C0',
+               label=f'best {h["best_test_accuracy"]:.2f} % (epoch {h["best_epoch"]})')
     a.set(ylabel='accuracy (%)'); b.set(ylabel='loss (cross-entropy)'); a.legend(); b.legend()
-    c.plot(e, num['learning_rates'], color='C2', marker='.'); c.set(ylabel='learning rate', xlabel='epoch', ylim=(0, None))
+    c.plot(e, num['learning_rates'], color='C2', marker='.')
+    c.set(ylabel='learning rate', xlabel='epoch', ylim=(0, None))
     g.plot(e, [t-v for t,v in zip(num['train_accuracies'], num['test_accuracies'])], color='C3', marker='.')
     g.axhline(0, color='grey', lw=.8); g.set(ylabel='training − test accuracy (points)', xlabel='epoch')
     for r in restarts(lr):
@@ -195,8 +202,10 @@ def stop_reason(
 ) -> str: # why to stop now, or an empty string
     "Whether the run should end after its newest epoch"
     e,best = h['epochs'][-1],h['best_epoch'] or 0
-    if target is not None and (h['test_accuracies'][-1] or 0) >= target-1e-9: return f'epoch {e} reached the target accuracy of {target:g} %'
-    if e-best >= patience and (cycle_ends is None or e in cycle_ends): return f'no better test accuracy in the {e-best} epochs since epoch {best}'
+    if target is not None and (h['test_accuracies'][-1] or 0) >= target-1e-9:
+        return f'epoch {e} reached the target accuracy of {target:g} %'
+    if e-best >= patience and (cycle_ends is None or e in cycle_ends):
+        return f'no better test accuracy in the {e-best} epochs since epoch {best}'
     return ''
 
 # %% ../nbs/40_history.ipynb #9e0e14e0
@@ -253,4 +262,5 @@ class BesideRecord(Callback):
         if rank() or not self.recorder.stats or not h['epochs'] or (acc := h['test_accuracies'][-1]) is None: return
         ref,e = reference_run().test_acc,h['epochs'][-1]
         if e > len(ref): return
-        print(f'  the record had {ref[e]:.2f} % after {e} epoch{"s"*(e > 1)}: {abs(acc-ref[e]):.2f} points {"ahead" if acc >= ref[e] else "behind"}', flush=True)
+        print(f'  the record had {ref[e]:.2f} % after {e} epoch{"s"*(e > 1)}: {abs(acc-ref[e]):.2f} points '
+              f'{"ahead" if acc >= ref[e] else "behind"}', flush=True)

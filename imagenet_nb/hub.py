@@ -10,7 +10,8 @@ from pathlib import Path
 from .core import UserError
 
 # %% ../nbs/51_hub.ipynb #945843fc
-uploaded = ('README.md', 'best_model.pth', 'config.json', 'metrics.json', 'training_curves.png', 'lr_finder_plot.png', 'lr_finder_results.json')
+uploaded = ('README.md', 'best_model.pth', 'config.json', 'metrics.json', 'training_curves.png', 'lr_finder_plot.png',
+            'lr_finder_results.json')
 
 def push_run(
     folder, # a run's folder
@@ -20,13 +21,17 @@ def push_run(
     "Upload the run in `folder`, or raise `UserError` with the reason and the command that tries again"
     from huggingface_hub import HfApi, utils
     folder,api = Path(folder),HfApi(token=token)
-    def no(why): return UserError(f'--hf-repo {repo}: {why}; the run is safe in {folder}, to upload it later: hf upload {repo} {folder} . --include {" ".join(uploaded)}')
+    def no(why):
+        return UserError(f'--hf-repo {repo}: {why}; the run is safe in {folder}, to upload it later: hf upload {repo} '
+                         f'{folder} . --include {" ".join(uploaded)}')
     try:
         url = api.create_repo(repo, exist_ok=True)
-        api.upload_folder(repo_id=url.repo_id, folder_path=folder, allow_patterns=list(uploaded), commit_message=f'Run {folder.name}')
+        api.upload_folder(repo_id=url.repo_id, folder_path=folder, allow_patterns=list(uploaded),
+                          commit_message=f'Run {folder.name}')
         return str(url)
     except utils.HfHubHTTPError as e:
         code = e.response.status_code if e.response is not None else None
-        raise no({401: 'the Hub does not accept the token (log in with `hf auth login`, or give --hf-token)', 403: 'the token may not write there',
+        raise no({401: 'the Hub does not accept the token (log in with `hf auth login`, or give --hf-token)',
+                  403: 'the token may not write there',
                   404: 'there is no such user or organization'}.get(code, f'the Hub answered {code}')) from None
     except Exception as e: raise no(f'the upload failed ({type(e).__name__})') from None # the network has many ways to fail

@@ -116,7 +116,8 @@ def _parse(
     if isinstance(b, bytes):
         if not b: raise ValueError('the file is empty')
         head = _jpeg_head(b)
-        if head and head[0]*head[1] > 2*Image.MAX_IMAGE_PIXELS: raise ValueError(f'{head[0]}×{head[1]} pixels: a decompression bomb')
+        if head and head[0]*head[1] > 2*Image.MAX_IMAGE_PIXELS:
+            raise ValueError(f'{head[0]}×{head[1]} pixels: a decompression bomb')
         if head and _whole(b): return b,head[:2],_turn(lambda: _exif(head[2])) if head[2] else 1
         b = Image.open(io.BytesIO(b))
     return b,tuple(b.size),_turn(lambda: Image.Image.getexif(b)) # a PNG's own `getexif` decodes it, and hides that it is broken

@@ -26,7 +26,8 @@ def split_folders(
         val = next((base/o for o in ('val', 'valid', 'validation') if (base/o).is_dir()), None)
         if (base/'train').is_dir() and val: return base/'train',val
     if (root/'train').is_dir(): raise UserError(f'--data-dir {root}: there is train/ but no val/ beside it')
-    if root.name in ('train', 'val', 'valid'): raise UserError(f'--data-dir {root}: give the folder above it, which holds train/ and val/')
+    if root.name in ('train', 'val', 'valid'):
+        raise UserError(f'--data-dir {root}: give the folder above it, which holds train/ and val/')
     if any(o.name.lower().endswith(extensions) for o in os.scandir(root)):
         raise UserError(f'--data-dir {root}: images lie directly in it; expected are train/<class>/ and val/<class>/')
     raise UserError(f'--data-dir {root}: expected are the folders train/<class>/ and val/<class>/ in it')
@@ -49,8 +50,11 @@ def list_classes(
 
 # %% ../nbs/08_layout.ipynb #7be65dcd
 def _devkit(path, names, ids):
-    meta = next((p for p in (path.with_name('meta.mat'), path.parent/'data'/'meta.mat', path.parent.parent/'meta.mat') if p.exists()), None)
-    if meta is None: raise UserError(f'{path}: its numbers are the devkit\'s own, and meta.mat, which says what they mean, is not beside it')
+    meta = next((p for p in (path.with_name('meta.mat'), path.parent/'data'/'meta.mat', path.parent.parent/'meta.mat')
+                 if p.exists()), None)
+    if meta is None:
+        raise UserError(f'{path}: its numbers are the devkit\'s own, and meta.mat, which says what they mean, is not '
+                        'beside it')
     from scipy.io import loadmat
     synsets = np.atleast_1d(loadmat(meta, squeeze_me=True)['synsets'])
     wnid = {int(s['ILSVRC2012_ID']): str(s['WNID']) for s in synsets if int(s['num_children']) == 0}
@@ -69,7 +73,8 @@ def _lines(path, names, ids):
     return {r[0]: ids[int(r[1])] if number and int(r[1]) < len(ids) else r[1] for r in rows if len(r) > 1}
 
 _truths = [('ILSVRC2012_validation_ground_truth.txt', _devkit), ('LOC_val_solution.csv', _kaggle),
-           *((n, _lines) for n in ('val.txt', 'val.csv', 'val_labels.csv', 'val_labels.txt', 'val_map.txt', 'labels.csv'))]
+           *((n, _lines) for n in ('val.txt', 'val.csv', 'val_labels.csv', 'val_labels.txt', 'val_map.txt',
+                                   'labels.csv'))]
 
 def flat_labels(
     root, # what `--data-dir` names
@@ -78,18 +83,24 @@ def flat_labels(
     ids: list, # the training set's class identifiers, sorted
 ) -> list: # the class identifier of each image
     "The labels of a validation folder without class folders, from the file that says them"
-    places = [Path(val), Path(val).parent, Path(root), *(Path(root)/o for o in ('devkit', 'devkit/data', 'ILSVRC2012_devkit_t12', 'ILSVRC2012_devkit_t12/data'))]
+    places = [Path(val), Path(val).parent, Path(root),
+              *(Path(root)/o for o in ('devkit', 'devkit/data', 'ILSVRC2012_devkit_t12', 'ILSVRC2012_devkit_t12/data'))]
     found = next(((p/n, read) for p in places for n,read in _truths if (p/n).is_file()), None)
     if found is None:
-        raise UserError(f'--data-dir {root}: {Path(val).name}/ holds {len(names):,} images and no class folders, and no file says what they are; '
-                        'put ILSVRC2012_validation_ground_truth.txt with meta.mat, LOC_val_solution.csv or a val.txt ("name label" a line) beside it')
+        raise UserError(f'--data-dir {root}: {Path(val).name}/ holds {len(names):,} images and no class folders, and '
+                        'no file says what they are; '
+                        'put ILSVRC2012_validation_ground_truth.txt with meta.mat, LOC_val_solution.csv or a val.txt '
+                        '("name label" a line) beside it')
     path,read = found
     try: labels = {os.path.splitext(os.path.basename(k))[0]: v for k,v in read(path, names, ids).items()}
     except UserError: raise
-    except (OSError, ValueError, KeyError, IndexError) as e: raise UserError(f'{path}: no labels can be read from it ({e.__class__.__name__})') from None
+    except (OSError, ValueError, KeyError, IndexError) as e:
+        raise UserError(f'{path}: no labels can be read from it ({e.__class__.__name__})') from None
     res = [labels.get(os.path.splitext(n)[0]) for n in names]
-    if None in res: raise UserError(f'{path}: it has no label for {names[res.index(None)]} and {res.count(None)-1} more images')
-    if odd := sorted(set(res)-set(ids)): raise UserError(f'{path}: its label "{odd[0]}" is no class of the training set ({len(odd)} such labels)')
+    if None in res:
+        raise UserError(f'{path}: it has no label for {names[res.index(None)]} and {res.count(None)-1} more images')
+    if odd := sorted(set(res)-set(ids)):
+        raise UserError(f'{path}: its label "{odd[0]}" is no class of the training set ({len(odd)} such labels)')
     return res
 
 # %% ../nbs/08_layout.ipynb #8b199473
@@ -104,7 +115,8 @@ class Tree:
 
 def _check_classes(root, name, classes):
     if empty := [c for c,files in classes.items() if not files]:
-        raise UserError(f'--data-dir {root}: no images in {name}/{empty[0]}' + (f' and {len(empty)-1} more classes' if empty[1:] else ''))
+        raise UserError(f'--data-dir {root}: no images in {name}/{empty[0]}'
+                        + (f' and {len(empty)-1} more classes' if empty[1:] else ''))
 
 def list_tree(
     root, # what `--data-dir` names
@@ -113,23 +125,28 @@ def list_tree(
     tr,va = split_folders(root)
     train,valid = list_classes(tr),list_classes(va)
     if not train: raise UserError(f'--data-dir {root}: {tr.name}/ holds no class folders')
-    if len(train) < 2: raise UserError(f'--data-dir {root}: {tr.name}/ has one class only ({next(iter(train))}), and there is nothing to tell apart')
+    if len(train) < 2:
+        raise UserError(f'--data-dir {root}: {tr.name}/ has one class only ({next(iter(train))}), and there is nothing '
+                        'to tell apart')
     _check_classes(root, tr.name, train)
     ids,place = list(train),{c: i for i,c in enumerate(train)}
     if not valid:
         if not (names := _images(va)): raise UserError(f'--data-dir {root}: {va.name}/ is empty')
         pairs = [(f'{va.name}/{n}', place[c]) for n,c in zip(names, flat_labels(root, va, names, ids))]
-        if len({y for _,y in pairs}) < 2: raise UserError(f'--data-dir {root}: every image of {va.name}/ has the same label, {ids[pairs[0][1]]}')
+        if len({y for _,y in pairs}) < 2:
+            raise UserError(f'--data-dir {root}: every image of {va.name}/ has the same label, {ids[pairs[0][1]]}')
     else:
         _check_classes(root, va.name, valid)
         if set(train) != set(valid):
             odd = sorted(set(train) ^ set(valid))
-            raise UserError(f'--data-dir {root}: {tr.name}/ and {va.name}/ have different classes, such as {", ".join(odd[:3])} ({len(odd)} in one of them only)')
+            raise UserError(f'--data-dir {root}: {tr.name}/ and {va.name}/ have different classes, such as '
+                            f'{", ".join(odd[:3])} ({len(odd)} in one of them only)')
         pairs = [(f'{va.name}/{c}/{n}', place[c]) for c,ns in valid.items() for n in ns]
     both = [(f'{tr.name}/{c}/{n}', place[c]) for c,ns in train.items() for n in ns]
     n_train = len(both)
     both += pairs
-    return Tree(tr.parent, np.array([os.fsencode(f) for f,_ in both]), np.array([y for _,y in both], dtype=np.int32), n_train, ids)
+    return Tree(tr.parent, np.array([os.fsencode(f) for f,_ in both]), np.array([y for _,y in both], dtype=np.int32),
+                n_train, ids)
 
 # %% ../nbs/08_layout.ipynb #ad7c64d6
 def cache_folder() -> Path: # `$XDG_CACHE_HOME/imagenet_nb`, by default under `~/.cache`
@@ -139,7 +156,8 @@ def cache_folder() -> Path: # `$XDG_CACHE_HOME/imagenet_nb`, by default under `~
 def _stamps(root):
     "A number that changes when a class folder under `root`, or a file of labels, does"
     tr,va = split_folders(root)
-    near = [p for o in (Path(root), va, va.parent) for p in o.iterdir() if p.is_file() and p.suffix in ('.txt', '.csv', '.mat')][:100]
+    near = [p for o in (Path(root), va, va.parent) for p in o.iterdir() if p.is_file()
+            and p.suffix in ('.txt', '.csv', '.mat')][:100]
     folders = [o/c for o in (tr,va) for c in ('', *_classes(o))]
     return address_seed('index 1', *(f'{p}:{p.stat().st_mtime_ns}' for p in folders + near))
 
@@ -152,12 +170,14 @@ def open_tree(
     path = Path(cache or cache_folder())/'index'/f'{address_seed(root):016x}.npz'
     try:
         with np.load(path, allow_pickle=False) as o:
-            if int(o['stamp']) == stamp: return Tree(Path(str(o['base'])), o['files'], o['labels'], int(o['n_train']), json.loads(str(o['ids'])))
+            if int(o['stamp']) == stamp:
+                return Tree(Path(str(o['base'])), o['files'], o['labels'], int(o['n_train']), json.loads(str(o['ids'])))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile): pass # absent or damaged: it is made again
     t = list_tree(root)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as p, open(p, 'wb') as f:
-            np.savez(f, stamp=np.uint64(stamp), base=str(t.base), files=t.files, labels=t.labels, n_train=t.n_train, ids=json.dumps(t.ids))
+            np.savez(f, stamp=np.uint64(stamp), base=str(t.base), files=t.files, labels=t.labels, n_train=t.n_train,
+                     ids=json.dumps(t.ids))
     except OSError: pass # a cache that cannot be written only costs time
     return t

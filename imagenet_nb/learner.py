@@ -48,7 +48,8 @@ def training_cbs(
 ) -> list: # callbacks in no particular order: each declares its own
     "What training does beyond the plain loop"
     view = 'terminal' if cfg.enable_for_file_output and surroundings() == 'log' else None
-    cbs = [LifetimeEpoch(), RunRecorder(), FiniteLoss(), Progress(view, cfg.miniters or 1, cfg.mininterval), Precision(precision_for(device, cfg.amp))]
+    cbs = [LifetimeEpoch(), RunRecorder(), FiniteLoss(), Progress(view, cfg.miniters or 1, cfg.mininterval),
+           Precision(precision_for(device, cfg.amp))]
     if cfg.mixup: cbs.append(MixUp(cfg.mixup_alpha, per_image=cfg.mixup_per_image))
     if cfg.label_smoothing: cbs.append(LabelSmoothing(cfg.label_smoothing))
     if cfg.gradient_clip: cbs.append(GradientClip(cfg.gradient_clip))
@@ -66,7 +67,8 @@ def first_model(
     try:
         with torch.no_grad(): model.eval()(torch.zeros(1, 3, cfg.image_size, cfg.image_size))
     except (RuntimeError, ValueError, AssertionError) as e:
-        raise UserError(f'--size {cfg.image_size}: {cfg.model} does not take images of {cfg.image_size} px ({str(e).splitlines()[0]})') from None
+        raise UserError(f'--size {cfg.image_size}: {cfg.model} does not take images of {cfg.image_size} px '
+                        f'({str(e).splitlines()[0]})') from None
     return model.train()
 
 def imagenet_learner(
@@ -78,8 +80,10 @@ def imagenet_learner(
     device = choose_device(cfg.device)
     if dls is None: dls = get_dls(cfg, device=device)
     with libraries_kept(): model = first_model(cfg, dls.c).to(device)
-    learn = Learner(dls, model, loss_func=CrossEntropy(), metrics=[Accuracy(), TopK(5)], lr=cfg.base_lr, splitter=model_splitter,
-                    opt_func=opt_func(cfg.optimizer, momentum=cfg.momentum, wd=cfg.weight_decay, wd_bn_bias=cfg.wd_bn_bias),
+    learn = Learner(dls, model, loss_func=CrossEntropy(), metrics=[Accuracy(), TopK(5)], lr=cfg.base_lr,
+                    splitter=model_splitter,
+                    opt_func=opt_func(cfg.optimizer, momentum=cfg.momentum, wd=cfg.weight_decay,
+                                      wd_bn_bias=cfg.wd_bn_bias),
                     train_bn=False, wd_bn_bias=True) # the optimizer itself decides what decays
     learn.remove_cbs([Recorder, ProgressCallback]).add_cbs(training_cbs(cfg, device))
     learn.cfg = cfg
@@ -92,8 +96,10 @@ def facts(
     "What a person wants to know of a run, beyond its config"
     cfg,dls = learn.cfg,learn.dls
     stem = f', {stem_for(cfg.image_size)} stem' if cfg.model == 'resnet50' else ''
-    return {'Parameters': f'{n_params(learn.model)/1e6:.2f} M{stem}', 'Classes': dls.c, 'Items': f'{len(dls.train_ds):,} to train, {len(dls.valid_ds):,} to test',
-            'Steps an epoch': len(dls.train), 'Device': str(next(learn.model.parameters()).device), 'Precision': str(learn.precision.current),
+    return {'Parameters': f'{n_params(learn.model)/1e6:.2f} M{stem}', 'Classes': dls.c,
+            'Items': f'{len(dls.train_ds):,} to train, {len(dls.valid_ds):,} to test',
+            'Steps an epoch': len(dls.train), 'Device': str(next(learn.model.parameters()).device),
+            'Precision': str(learn.precision.current),
             'Workers': dls.train.fake_l.num_workers, 'Versions': ', '.join(f'{k} {v}' for k,v in versions().items())}
 
 class Card(Callback):
@@ -102,7 +108,8 @@ class Card(Callback):
     def __init__(self, folder): self.folder = folder
     def after_epoch(self):
         if rank() or not self.recorder.stats or hasattr(self.learn, 'lr_finder'): return
-        safely(f'{self.folder}/README.md', lambda: write_card(self.folder, self.learn.cfg, self.history_files.history, facts(self.learn)))
+        h = self.history_files.history
+        safely(f'{self.folder}/README.md', lambda: write_card(self.folder, self.learn.cfg, h, facts(self.learn)))
 
 # %% ../nbs/42_learner.ipynb #db89c355
 def sample_sheet(
@@ -121,7 +128,8 @@ def cycle_ends(
 ) -> set: # epochs, from 1; None where no restart lies within the run
     "The epochs at which a cycle of warm restarts ends"
     if cfg.scheduler != 'cosine': return None
-    ends = {e for e in range(1, cfg.epochs+1) if e > cfg.warmup_epochs and cycle_of(e-cfg.warmup_epochs, cfg.T_0, cfg.T_mult)[1] == 0}
+    ends = {e for e in range(1, cfg.epochs+1) if e > cfg.warmup_epochs
+            and cycle_of(e-cfg.warmup_epochs, cfg.T_0, cfg.T_mult)[1] == 0}
     return ends if ends - {cfg.epochs} else None
 
 # %% ../nbs/42_learner.ipynb #dc26b525
@@ -145,30 +153,40 @@ def _go_on(learn, folder, exact):
     cfg = learn.cfg
     state,path = find_state(folder, exact, cfg.batch_size)
     if state is None:
-        if not rank(): print(f'no training state in {folder} (training_state_epoch*.pth): training starts from the beginning, into this folder', flush=True)
+        if not rank():
+            print(f'no training state in {folder} (training_state_epoch*.pth): training starts from the beginning, '
+                  'into this folder', flush=True)
         return None
     now,then = (config_from_dict(d, str(path)) for d in (config_to_dict(cfg), state['config']))
     diff = check_changes(then, now, folder, cfg.override_config)
     n = [len(learn.dls.train_ds), len(learn.dls.valid_ds)]
     if n != state['items'] and not cfg.override_config:
-        raise UserError(f'{folder} is another run: it had {state["items"][0]:,} training and {state["items"][1]:,} test items, {cfg.data_dir} has {n[0]:,} and {n[1]:,} (--override-config goes on all the same)')
-    if match_classes(learn.dls, state['class_ids'], path) and not rank(): print('the classes of the data stand in another order: renumbered as in the checkpoint', flush=True)
+        raise UserError(f'{folder} is another run: it had {state["items"][0]:,} training and {state["items"][1]:,} '
+                        f'test items, {cfg.data_dir} has {n[0]:,} and {n[1]:,} (--override-config goes on all the '
+                        'same)')
+    if match_classes(learn.dls, state['class_ids'], path) and not rank():
+        print('the classes of the data stand in another order: renumbered as in the checkpoint', flush=True)
     set_aside_later(folder, state, path)
-    if diff: state['history'].setdefault('config_changes', []).append(dict(epoch=state['epoch']+1, **{name_of(k): list(v) for k,v in diff.items()}))
+    if diff:
+        new = dict(epoch=state['epoch']+1) | {name_of(k): list(v) for k,v in diff.items()}
+        state['history'].setdefault('config_changes', []).append(new)
     if not rank():
-        print(f'going on from {path}: epoch {state["epoch"]+1}' + (f', after {state["batch"]} of its steps' if state['batch'] else ''), flush=True)
+        print(f'going on from {path}: epoch {state["epoch"]+1}'
+              + (f', after {state["batch"]} of its steps' if state['batch'] else ''), flush=True)
         for k,(a,b) in diff.items(): print(f'  {name_of(k)}: {a} → {b}', flush=True)
     return state
 
 def _too_large(learn, keep):
     "What to say, and save, when the device is out of memory"
     keep.learn = learn # fastai has taken the callback off
-    if learn.iter: keep.save(position(learn, learn.epoch, learn.iter), f'training_state_epoch{learn.epoch+1}_step{learn.iter}.pth')
+    if learn.iter:
+        keep.save(position(learn, learn.epoch, learn.iter), f'training_state_epoch{learn.epoch+1}_step{learn.iter}.pth')
     learn.opt.zero_grad()
     fits = batch_that_fits(learn)
-    return UserError(f'{next(learn.model.parameters()).device} is out of memory with --batch-size {learn.cfg.batch_size}: '
-        + (f'{fits*world_size()} fits' if fits else 'not even a batch of 2 fits: make --size smaller') + '; leave --no-amp out, which needs more'
-        + (f'; the newest state is {keep.last}' if keep.last else ''))
+    advice = f'{fits*world_size()} fits' if fits else 'not even a batch of 2 fits: make --size smaller'
+    last = f'; the newest state is {keep.last}' if keep.last else ''
+    return UserError(f'{next(learn.model.parameters()).device} is out of memory with --batch-size '
+                     f'{learn.cfg.batch_size}: {advice}; leave --no-amp out, which needs more{last}')
 
 def class_ids(learn): return list(getattr(learn.dls, 'class_ids', learn.dls.vocab))
 
@@ -193,26 +211,39 @@ def _fit_run(learn, folder, state, start, cbs):
     "The fit of `fit_config`, in its folder and from its state"
     cfg,h = learn.cfg,state and state['history']
     def stop(h): return stop_reason(h, cfg.patience, cfg.target_accuracy, cycle_ends(cfg))
-    why = h and (f'all {cfg.epochs} epochs are done' if state['epoch'] >= cfg.epochs else state['batch'] == 0 and stop(h))
+    why = h and (f'all {cfg.epochs} epochs are done' if state['epoch'] >= cfg.epochs
+                 else state['batch'] == 0 and stop(h))
     if why: return None if rank() else print(f'nothing to do in {folder}: {why}', flush=True)
     try:
         if not rank(): save_config(cfg, folder/'config.json')
     except OSError as e: raise UserError(f'{folder}: cannot be written to ({e.strerror})') from None
-    if cfg.visualize_samples and not state and not rank(): safely(f'{folder}/sample_images.png', lambda: sample_sheet(learn, folder))
+    if cfg.visualize_samples and not state and not rank():
+        safely(f'{folder}/sample_images.png', lambda: sample_sheet(learn, folder))
     if cfg.lr_finder: cfg,found = found_rate(learn, folder, state and state.get('lr_finder'))
     schedule = make_schedule(cfg, len(learn.dls.train))
     if cfg.pretrained or cfg.init_from: schedule = head_first(schedule, cfg.lr_mult)
-    about = dict(config=config_to_dict(learn.cfg), class_ids=class_ids(learn), class_names=list(learn.dls.vocab), items=[len(learn.dls.train_ds), len(learn.dls.valid_ds)]) | (dict(lr_finder=found) if cfg.lr_finder else {})
-    keep = Checkpoints(folder, cfg.keep_last_n_checkpoints, about, cfg.checkpoint_minutes, cfg.max_hours and start+3600*cfg.max_hours, cfg.warmup_epochs)
+    about = dict(config=config_to_dict(learn.cfg), class_ids=class_ids(learn), class_names=list(learn.dls.vocab),
+                 items=[len(learn.dls.train_ds), len(learn.dls.valid_ds)])
+    if cfg.lr_finder: about['lr_finder'] = found
+    keep = Checkpoints(folder, cfg.keep_last_n_checkpoints, about, cfg.checkpoint_minutes,
+                       cfg.max_hours and start+3600*cfg.max_hours, cfg.warmup_epochs)
     shown = [BesideRecord()]*bool(cfg.reference)
-    files = [HistoryFiles(folder, h, f'{cfg.model} on {cfg.dataset}', stop), keep, Card(folder), BadFiles(folder, cfg.max_bad_files)]
-    try: learn.fit(cfg.epochs, cbs=[ScheduleCallback(schedule), *files, *shown, StopEarly(), Signals(), *([Resume(state)] if state else []), *cbs])
+    files = [HistoryFiles(folder, h, f'{cfg.model} on {cfg.dataset}', stop), keep, Card(folder),
+             BadFiles(folder, cfg.max_bad_files)]
+    try:
+        learn.fit(cfg.epochs, cbs=[ScheduleCallback(schedule), *files, *shown, StopEarly(), Signals(),
+                                   *([Resume(state)] if state else []), *cbs])
     except (KeyboardInterrupt, SystemExit):
-        if keep.last and not rank(): print(f'stopped; the newest state is {keep.last}; go on with --resume-from {folder}', flush=True)
+        if keep.last and not rank():
+            print(f'stopped; the newest state is {keep.last}; go on with --resume-from {folder}', flush=True)
         raise
     except torch.OutOfMemoryError: raise _too_large(learn, keep) from None
-    if keep.failed: raise UserError(f'the last state of {folder} could not be written: make room there, then go on with --resume-from {folder}')
-    if keep.overtime and not rank(): print(f'stopped: --max-hours {cfg.max_hours:g} are over, and everything is saved; go on with --resume-from {folder}', flush=True)
+    if keep.failed:
+        raise UserError(f'the last state of {folder} could not be written: make room there, then go on with '
+                        f'--resume-from {folder}')
+    if keep.overtime and not rank():
+        print(f'stopped: --max-hours {cfg.max_hours:g} are over, and everything is saved; go on with --resume-from '
+              f'{folder}', flush=True)
 
 # %% ../nbs/42_learner.ipynb #78067aea
 def load_model(
@@ -221,7 +252,8 @@ def load_model(
     "The model that a run has saved"
     path = Path(path)
     s = load_tensors(path/'best_model.pth' if path.is_dir() else path)
-    if not {'model', 'config', 'class_names'} <= s.keys(): raise UserError(f'{path}: a checkpoint, but not one of imagenet_nb')
+    if not {'model', 'config', 'class_names'} <= s.keys():
+        raise UserError(f'{path}: a checkpoint, but not one of imagenet_nb')
     cfg = Config(**config_from_dict(s['config'], str(path)))
     model = create_model(cfg.model, len(s['class_names']), cfg.image_size)
     model.load_state_dict(s['model'])

@@ -56,14 +56,16 @@ class SeededDL(TfmdDL):
         shard: tuple=(0,1), # (this rank, number of ranks): of each batch the rank makes its share
         **kwargs
     ):
-        if kwargs.get('persistent_workers'): raise UserError('persistent_workers keep the order of their first epoch: leave them out')
+        if kwargs.get('persistent_workers'):
+            raise UserError('persistent_workers keep the order of their first epoch: leave them out')
         self.seed,self.epoch,self.first,self.shard = seed,epoch,first,shard
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, **kwargs)
         if not self.indexed or self.bs is None: raise UserError('SeededDL needs an indexed dataset and a batch size')
 
     def new(self, dataset=None, cls=None, **kwargs):
         "A loader like this one, at the same address"
-        if cls is None or issubclass(cls, SeededDL): kwargs = dict(seed=self.seed, epoch=self.epoch, shard=self.shard) | kwargs
+        if cls is None or issubclass(cls, SeededDL):
+            kwargs = dict(seed=self.seed, epoch=self.epoch, shard=self.shard) | kwargs
         return super().new(dataset, cls, **kwargs)
 
     @property

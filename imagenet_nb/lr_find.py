@@ -226,7 +226,9 @@ def finder_steps(
     n,pct = cfg.lr_finder_batches_per_epoch,cfg.lr_finder_batch_percent
     if pct: n = math.ceil(n_batches*pct/100)
     steps = cfg.lr_finder_num_epochs*(min(n, n_batches) if n else 200)
-    if steps < 10: raise UserError(f'lr_finder: {steps} steps say nothing: raise lr_finder.num_epochs or lr_finder.batches_per_epoch to at least 10 in all')
+    if steps < 10:
+        raise UserError(f'lr_finder: {steps} steps say nothing: raise lr_finder.num_epochs or '
+                        'lr_finder.batches_per_epoch to at least 10 in all')
     return steps
 
 # %% ../nbs/31_lr_find.ipynb #56823c67

@@ -47,7 +47,8 @@ def get_ipywidgets():
     "The module, or a line that says how to get it"
     try: import ipywidgets
     except ImportError:
-        raise UserError('the controls need ipywidgets: pip install ipywidgets, or give static=True for the picture alone') from None
+        raise UserError('the controls need ipywidgets: pip install ipywidgets, or give static=True for the picture '
+                        'alone') from None
     return ipywidgets
 
 def is_static(

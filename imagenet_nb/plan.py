@@ -28,7 +28,8 @@ def measured_step(
     dev,plan = next(model.parameters()).device,learn.precision.current
     n = n or (bs if dev.type == 'cuda' else min(16, bs))
     with libraries_kept():
-        x,y = torch.rand(n, 3, size, size, device=dev).contiguous(memory_format=torch.channels_last),torch.arange(n, device=dev) % learn.dls.c
+        x = torch.rand(n, 3, size, size, device=dev).contiguous(memory_format=torch.channels_last)
+        y = torch.arange(n, device=dev) % learn.dls.c
         if dev.type == 'cuda': torch.cuda.reset_peak_memory_stats(dev)
         for _ in range(2):
             start = time.perf_counter()
@@ -63,11 +64,16 @@ def make_plan(
     try: sec,mem = measured_step(learn)
     except (RuntimeError, ValueError, AssertionError) as e:
         if 'OutOfMemory' in type(e).__name__: raise # the command has a line for that
-        raise UserError(f'--model {cfg.model} cannot train on images of {cfg.image_size} px: {str(e).splitlines()[0]}') from None
-    return dict(config=config_to_dict(cfg), classes=dls.c, class_names=list(dls.vocab)[:10], train_items=len(dls.train_ds), valid_items=len(dls.valid_ds),
-        batch_size=cfg.batch_size, steps_per_epoch=n, steps=n*cfg.epochs, params=n_params(learn.model), stem=stem_for(cfg.image_size) if cfg.model == 'resnet50' else None,
-        size=cfg.image_size, device=str(next(learn.model.parameters()).device), precision=str(learn.precision.current), workers=dls.train.fake_l.num_workers,
-        lr=rates, restarts=[i+1 for i in restarts(rates)], seconds_per_epoch=round(sec*n, 1), device_bytes=mem, folder=cfg.resume_from or cfg.checkpoint_dir, goes_on_from=_goes_on(cfg), versions=versions())
+        raise UserError(f'--model {cfg.model} cannot train on images of {cfg.image_size} px: '
+                        f'{str(e).splitlines()[0]}') from None
+    return dict(config=config_to_dict(cfg), classes=dls.c, class_names=list(dls.vocab)[:10],
+                train_items=len(dls.train_ds), valid_items=len(dls.valid_ds),
+        batch_size=cfg.batch_size, steps_per_epoch=n, steps=n*cfg.epochs, params=n_params(learn.model),
+                stem=stem_for(cfg.image_size) if cfg.model == 'resnet50' else None,
+        size=cfg.image_size, device=str(next(learn.model.parameters()).device), precision=str(learn.precision.current),
+                workers=dls.train.fake_l.num_workers,
+        lr=rates, restarts=[i+1 for i in restarts(rates)], seconds_per_epoch=round(sec*n, 1), device_bytes=mem,
+                folder=cfg.resume_from or cfg.checkpoint_dir, goes_on_from=_goes_on(cfg), versions=versions())
 
 # %% ../nbs/45_plan.ipynb #cae27bd1
 def advice(
@@ -77,9 +83,12 @@ def advice(
     "What a person would want to be told about this plan"
     res = []
     if cfg.scheduler == 'cosine' and cfg.T_mult == 1 and (left := (cfg.epochs-cfg.warmup_epochs) % cfg.T_0):
-        res.append(f'the last cosine cycle is cut off after {left} of its {cfg.T_0} epochs, at a rate of {rates[-1]:.2g}'
-                   + (f'; T_0 {cfg.epochs-cfg.warmup_epochs} would reach eta_min' if cfg.epochs-cfg.warmup_epochs < cfg.T_0 else ''))
-    if cfg.optimizer != 'sgd' and max(rates) > .02: res.append(f'{cfg.optimizer} at a rate of {max(rates):.2g} rarely trains: 0.001 is usual')
+        res.append(f'the last cosine cycle is cut off after {left} of its {cfg.T_0} epochs, at a rate of '
+                   f'{rates[-1]:.2g}'
+                   + (f'; T_0 {cfg.epochs-cfg.warmup_epochs} would reach eta_min'
+                      if cfg.epochs-cfg.warmup_epochs < cfg.T_0 else ''))
+    if cfg.optimizer != 'sgd' and max(rates) > .02:
+        res.append(f'{cfg.optimizer} at a rate of {max(rates):.2g} rarely trains: 0.001 is usual')
     return res
 
 # %% ../nbs/45_plan.ipynb #9b3c7f5c
@@ -96,13 +105,20 @@ def plan_text(
     "The plan in words"
     p = plan
     rows = {'model': f'{cfg.model}, {p["params"]/1e6:.2f} M parameters' + (f', {p["stem"]} stem' if p['stem'] else ''),
-        'data': f'{cfg.dataset} in {cfg.data_dir}: {p["train_items"]:,} items to train, {p["valid_items"]:,} to test, {p["classes"]} classes ({", ".join(p["class_names"][:4])} …)',
-        'image': f'{p["size"]} px, {cfg.augmentation} augmentation' + (f', MixUp {cfg.mixup_alpha:g}' if cfg.mixup else '') + (f', label smoothing {cfg.label_smoothing:g}' if cfg.label_smoothing else ''),
+        'data': f'{cfg.dataset} in {cfg.data_dir}: {p["train_items"]:,} items to train, {p["valid_items"]:,} to test, '
+                f'{p["classes"]} classes ({", ".join(p["class_names"][:4])} …)',
+        'image': f'{p["size"]} px, {cfg.augmentation} augmentation'
+            + (f', MixUp {cfg.mixup_alpha:g}' if cfg.mixup else '')
+            + (f', label smoothing {cfg.label_smoothing:g}' if cfg.label_smoothing else ''),
         'steps': f'{cfg.epochs} epochs of {p["steps_per_epoch"]:,} steps of {p["batch_size"]} items',
         'device': f'{p["device"]}, {p["precision"]}, {p["workers"]} workers',
         'rate (epoch)': _rates(p['lr']),
-        'time': f'{clock(p["seconds_per_epoch"])} an epoch, {clock(p["seconds_per_epoch"]*cfg.epochs)} in all, if the images come fast enough; testing comes on top',
-        'memory': 'unknown' if p['device_bytes'] is None else f'{p["device_bytes"]/2**30:.1f} GiB on the device for model and batch',
+        'time': f'{clock(p["seconds_per_epoch"])} an epoch, {clock(p["seconds_per_epoch"]*cfg.epochs)} in all, if the '
+                'images come fast enough; testing comes on top',
+        'memory': ('unknown' if p['device_bytes'] is None
+                   else f'{p["device_bytes"]/2**30:.1f} GiB on the device for model and batch'),
         'folder': p['folder'] or ('the newest checkpoint_N' if cfg.resume else 'the next free checkpoint_N'),
-        'goes on from': p['goes_on_from'] or ('nothing: no state is there, it starts anew' if cfg.resume or cfg.resume_from else '')}
-    return '\n'.join([f'  {k:14}{v}' for k,v in rows.items() if v] + [f'  note          {o}' for o in advice(cfg, p['lr'])])
+        'goes on from': p['goes_on_from'] or ('nothing: no state is there, it starts anew' if cfg.resume
+                                              or cfg.resume_from else '')}
+    return '\n'.join([f'  {k:14}{v}' for k,v in rows.items() if v]
+                     + [f'  note          {o}' for o in advice(cfg, p['lr'])])

@@ -31,7 +31,8 @@ def look(
         return '', ', '.join(_oddities(path))
     except OSError as e: return why_unreadable(e), ''
 
-_named = {'JPEG': ('.jpg', '.jpeg'), 'PNG': ('.png',), 'GIF': ('.gif',), 'WEBP': ('.webp',), 'BMP': ('.bmp',), 'TIFF': ('.tif', '.tiff')}
+_named = {'JPEG': ('.jpg', '.jpeg'), 'PNG': ('.png',), 'GIF': ('.gif',), 'WEBP': ('.webp',), 'BMP': ('.bmp',),
+          'TIFF': ('.tif', '.tiff')}
 
 def _oddities(path):
     with Image.open(path) as im:
@@ -60,13 +61,16 @@ class Seen:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             self.db = sqlite3.connect(path, timeout=30)
-            self.db.execute('create table if not exists seen (path text primary key, size int, mtime int, decoded int, why text, odd text)')
+            self.db.execute('create table if not exists seen (path text primary key, size int, mtime int, decoded int, '
+                            'why text, odd text)')
         except (OSError, sqlite3.Error): self.db = None # only slower
     def get(self, paths, decode):
         "path → (why, odd) of those that are unchanged since"
         res = {}
         if self.db is None: return res
-        try: rows = self.db.execute(f'select path, size, mtime, why, odd from seen where decoded >= ? and path in ({",".join("?"*len(paths))})', (int(decode), *paths)).fetchall()
+        try:
+            rows = self.db.execute('select path, size, mtime, why, odd from seen where decoded >= ? and path in '
+                                   f'({",".join("?"*len(paths))})', (int(decode), *paths)).fetchall()
         except sqlite3.Error: return res
         for p,size,mtime,why,odd in rows:
             try: s = os.stat(p)
@@ -76,7 +80,9 @@ class Seen:
     def put(self, paths, rows, decode):
         if self.db is None: return
         try:
-            with self.db: self.db.executemany('insert or replace into seen values (?,?,?,?,?,?)', [(p, r[0], r[1], int(decode), r[2], r[3]) for p,r in zip(paths, rows)])
+            with self.db:
+                self.db.executemany('insert or replace into seen values (?,?,?,?,?,?)',
+                                    [(p, r[0], r[1], int(decode), r[2], r[3]) for p,r in zip(paths, rows)])
         except sqlite3.Error: pass
 
 def check_files(
@@ -96,7 +102,8 @@ def check_files(
             res.update({p: v for p,v in known.items() if any(v)})
             bar.update(len(known))
             if new := [p for p in c if p not in known]: yield new
-    with tqdm(total=len(paths), desc='files', unit='', disable=None if progress else True) as bar, ProcessPoolExecutor(workers) as pool:
+    with tqdm(total=len(paths), desc='files', unit='',
+              disable=None if progress else True) as bar, ProcessPoolExecutor(workers) as pool:
         waiting = []
         def take(most):
             while len(waiting) > most:
@@ -123,19 +130,23 @@ def check_dataset(
     found = check_files(paths, decode, workers)
     per = np.bincount(t.labels[:t.n_train], minlength=len(t.ids))
     odd = Counter(o for _,words in found.values() for o in words.split(', ') if o)
-    return dict(root=str(root), classes=len(t.ids), class_ids=t.ids, train_items=t.n_train, valid_items=len(t.files)-t.n_train,
-                smallest_class=int(per.min()), largest_class=int(per.max()), decoded=decode, odd=dict(odd.most_common()),
+    return dict(root=str(root), classes=len(t.ids), class_ids=t.ids, train_items=t.n_train,
+                valid_items=len(t.files)-t.n_train,
+                smallest_class=int(per.min()), largest_class=int(per.max()), decoded=decode,
+                odd=dict(odd.most_common()),
                 bad_files={p: why for p,(why,_) in found.items() if why})
 
 def report(
     r: dict, # from `check_dataset`
 ) -> str: # lines for a person
     "The report in words"
-    rows = [f'{r["root"]}: {r["train_items"]:,} images to train, {r["valid_items"]:,} to test, {r["classes"]} classes of {r["smallest_class"]:,} to {r["largest_class"]:,} images']
+    rows = [f'{r["root"]}: {r["train_items"]:,} images to train, {r["valid_items"]:,} to test, {r["classes"]} classes '
+            f'of {r["smallest_class"]:,} to {r["largest_class"]:,} images']
     rows += [f'  {n:,} {o}: decoded correctly' for o,n in r['odd'].items()]
     rows += [f'{p}\t{why}' for p,why in r['bad_files'].items()]
     n = len(r['bad_files'])
-    return '\n'.join(rows + [f'{n:,} files cannot be used' if n else 'every file ' + ('was decoded' if r['decoded'] else 'has a good header (--decode reads all of it)')])
+    return '\n'.join(rows + [f'{n:,} files cannot be used' if n else 'every file '
+                             + ('was decoded' if r['decoded'] else 'has a good header (--decode reads all of it)')])
 
 # %% ../nbs/13_preflight.ipynb #ccce5da4
 def check_sample(
@@ -147,7 +158,8 @@ def check_sample(
     some = sorted({int(i) for i in np.linspace(0, len(t.files)-1, n)})
     bad = [(p, why) for p in (os.path.join(t.base, os.fsdecode(t.files[i])) for i in some) if (why := look(p)[0])]
     if len(bad) > max(1, len(some)/4):
-        raise UserError(f'--data-dir {root}: {len(bad)} of {len(some)} images looked at cannot be read, such as {bad[0][0]} ({bad[0][1]}); `imagenet_check {root}` lists them')
+        raise UserError(f'--data-dir {root}: {len(bad)} of {len(some)} images looked at cannot be read, such as '
+                        f'{bad[0][0]} ({bad[0][1]}); `imagenet_check {root}` lists them')
 
 # %% ../nbs/13_preflight.ipynb #fafc2309
 class BadFiles(Callback):
@@ -189,7 +201,8 @@ class BadFiles(Callback):
         "Read on, and stop where it is too much"
         self._read(self.log)
         if len(self.bad) > (allowed := math.ceil(self.most*self.total)):
-            raise UserError(f'{len(self.bad)} of {self.total:,} files cannot be read, and --max-bad-files {self.most:g} '
+            raise UserError(f'{len(self.bad)} of {self.total:,} files cannot be read, and --max-bad-files '
+                            f'{self.most:g} '
                             f'allows {allowed}: see {self.path}, or check all with imagenet_check')
 
     def after_batch(self):
@@ -199,7 +212,8 @@ class BadFiles(Callback):
     def _list(self):
         if rank() or not self.bad: return
         def write():
-            with whole_file(self.path) as p: p.write_text(''.join(f'{f}\t{why}\n' for f,why in sorted(self.bad.items())), encoding='utf-8')
+            with whole_file(self.path) as p:
+                p.write_text(''.join(f'{f}\t{why}\n' for f,why in sorted(self.bad.items())), encoding='utf-8')
         safely(str(self.path), write)
 
     def _close(self, whole):
@@ -218,4 +232,5 @@ class BadFiles(Callback):
             every = [None]*world_size(); dist.all_gather_object(every, self.bad)
             for o in every: self.bad.update(o)
         self._close(True)
-        if len(self.bad) > self.old and not rank(): print(f'{len(self.bad)} files could not be read and were replaced: {self.path}', flush=True)
+        if len(self.bad) > self.old and not rank():
+            print(f'{len(self.bad)} files could not be read and were replaced: {self.path}', flush=True)

@@ -140,7 +140,8 @@ class Progress(Callback):
         "Loss, accuracy, rate and speed of the pass under way"
         parts = [f'loss={float(self.smooth_loss):.4f}']
         parts += [f'acc={shown(m.name, m.value)}' for m in self.metrics if m.name == 'accuracy' and world_size() == 1]
-        return ', '.join(parts + [f'lr={self.opt.hypers[-1]["lr"]:.3g}', f'{self.recorder.items*world_size()/(now-self.start):,.0f} images/s'])
+        return ', '.join(parts + [f'lr={self.opt.hypers[-1]["lr"]:.3g}',
+                                  f'{self.recorder.items*world_size()/(now-self.start):,.0f} images/s'])
 
     def _end(self):
         if self.view: self.view.end()

@@ -41,12 +41,15 @@ def parse_json(
     "The object that `text` describes, or `UserError` with line and column"
     def once(pairs):
         d = dict(pairs)
-        if len(d) < len(pairs): raise UserError(f'{where}: "{Counter(k for k,_ in pairs).most_common(1)[0][0]}" stands twice in one section')
+        if len(d) < len(pairs):
+            raise UserError(f'{where}: "{Counter(k for k,_ in pairs).most_common(1)[0][0]}" stands twice in one '
+                            'section')
         return d
     bare = re.sub(r'("(?:\\.|[^"\\\n])*")|//[^\n]*', lambda m: m[1] or '', text)
     try: d = json.loads(bare, object_pairs_hook=once)
     except RecursionError: raise UserError(f'{where}: nested too deeply') from None
-    except json.JSONDecodeError as e: raise UserError(f'{where} line {e.lineno} column {e.colno}: not valid JSON ({e.msg})') from None
+    except json.JSONDecodeError as e:
+        raise UserError(f'{where} line {e.lineno} column {e.colno}: not valid JSON ({e.msg})') from None
     if not isinstance(d, dict): raise UserError(f'{where}: an object {{…}} is expected at the top')
     return d
 
@@ -83,18 +86,24 @@ def load_config(
     "The fields that the file at `path` sets"
     path = Path(path)
     try: text = path.read_text(encoding='utf-8-sig') # some editors begin a file with a mark
-    except (OSError, UnicodeDecodeError) as e: raise UserError(f'--config {path}: cannot be read ({getattr(e, "strerror", None) or e.__class__.__name__})') from None
+    except (OSError, UnicodeDecodeError) as e:
+        why = getattr(e, 'strerror', None) or e.__class__.__name__
+        raise UserError(f'--config {path}: cannot be read ({why})') from None
     return config_from_dict(parse_json(text, str(path)), str(path))
 
 # %% ../nbs/07_recipe.ipynb #c5a221ab
 _digits = dict(dataset='digits', data_dir='.', size=32, batch_size=32)
 _sgdr3 = dict(scheduler='cosine', lr_update='epoch', initial_lr=.05, T_0=30, T_mult=1, eta_min=1e-5, warmup_epochs=0)
 presets = dict(
-    quickstart = dict(_digits, model='wideresnet16-2', epochs=12, augmentation='strong', mixup=True, mixup_alpha=.2, label_smoothing=.1,
-                      optimizer='sgd', scheduler='cosine', lr_update='step', initial_lr=.1, weight_decay=5e-4, momentum=.9,
+    quickstart = dict(_digits, model='wideresnet16-2', epochs=12, augmentation='strong', mixup=True, mixup_alpha=.2,
+                      label_smoothing=.1,
+                      optimizer='sgd', scheduler='cosine', lr_update='step', initial_lr=.1, weight_decay=5e-4,
+                      momentum=.9,
                       T_0=4, T_mult=1, eta_min=1e-4, warmup_epochs=0),
-    sgdr3 = dict(_sgdr3, model='resnet50-pytorch', dataset='imagenet', epochs=92, batch_size=256, weight_decay=1e-3, wd_bn_bias=True),
-    guide = dict(scheduler='cosine', lr_update='epoch', initial_lr=.1, weight_decay=1e-4, T_0=100, T_mult=1, eta_min=1e-5,
+    sgdr3 = dict(_sgdr3, model='resnet50-pytorch', dataset='imagenet', epochs=92, batch_size=256, weight_decay=1e-3,
+                 wd_bn_bias=True),
+    guide = dict(scheduler='cosine', lr_update='epoch', initial_lr=.1, weight_decay=1e-4, T_0=100, T_mult=1,
+                 eta_min=1e-5,
                  warmup_epochs=5, warmup_start_lr=1e-4),
 )
 published = ('quickstart', 'sgdr3') # the presets that `configs/` holds as files; the guide's is ./config.json
@@ -104,7 +113,8 @@ def recipe(
     name: str, # a key of `presets`
 ) -> dict: # nested sections with only what the recipe states
     "The preset `name` in the form of the JSON file"
-    if name not in presets: raise UserError(f'--preset "{name}" is unknown{nearest(name, presets)}: use {", ".join(presets)}')
+    if name not in presets:
+        raise UserError(f'--preset "{name}" is unknown{nearest(name, presets)}: use {", ".join(presets)}')
     full,res = config_to_dict(Config(**presets[name])),{}
     for n in presets[name]:
         *path,last = key_of(n).split('.')

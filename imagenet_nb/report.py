@@ -32,7 +32,9 @@ def run_config(
     "The config of a run, flat"
     path = Path(str(run))/'config.json'
     if str(run) == '7384' or not path.exists(): return {}
-    def flat(d, at=''): return {k: v for n,o in d.items() for k,v in (flat(o, f'{at}{n}.') if isinstance(o, dict) else {f'{at}{n}': o}).items()}
+    def flat(d, at=''):
+        return {k: v for n,o in d.items() for k,v in (flat(o, f'{at}{n}.') if isinstance(o, dict)
+                                                      else {f'{at}{n}': o}).items()}
     return flat(parse_json(path.read_text(encoding='utf-8'), str(path)))
 
 # %% ../nbs/63_report.ipynb #9bb5bd10
@@ -47,9 +49,12 @@ def compare(
     for r,f in frames.items():
         ok = f.test_acc.notna().any()
         best = f.loc[f.test_acc.idxmax()] if ok else None
-        rows.append(dict(run=r, epochs=len(f), best_test_acc=best.test_acc if ok else None, best_epoch=int(best.epoch) if ok else None, last_test_acc=f.test_acc.iloc[-1], last_train_acc=f.train_acc.iloc[-1]))
+        rows.append(dict(run=r, epochs=len(f), best_test_acc=best.test_acc if ok else None,
+                         best_epoch=int(best.epoch) if ok else None, last_test_acc=f.test_acc.iloc[-1],
+                         last_train_acc=f.train_acc.iloc[-1]))
     keys = sorted({k for c in configs.values() for k in c})
-    differ = {k: [configs[r].get(k) for r in frames] for k in keys if len({json.dumps(configs[r].get(k)) for r in frames}) > 1}
+    differ = {k: [configs[r].get(k) for r in frames] for k in keys
+              if len({json.dumps(configs[r].get(k)) for r in frames}) > 1}
     table = pd.DataFrame(rows).set_index('run')
     return table, pd.DataFrame(differ, index=list(frames)).T, _compare_figure(frames, configs, reference)
 
@@ -78,8 +83,10 @@ def _compare_figure(frames, configs, reference):
         acc = np.full((len(group), n), np.nan)
         for j,r in enumerate(group): acc[j,:len(frames[r])] = frames[r].test_acc
         mid = np.nanmean(acc, axis=0) if not np.isnan(acc).all() else acc[0]
-        a.plot(np.arange(n)+1, mid, color=f'C{i}', label=group[0] if len(group) == 1 else f'{group[0]} and {len(group)-1} more seeds')
-        if len(group) > 1: a.fill_between(np.arange(n)+1, np.nanmin(acc, axis=0), np.nanmax(acc, axis=0), color=f'C{i}', alpha=.2)
+        label = group[0] if len(group) == 1 else f'{group[0]} and {len(group)-1} more seeds'
+        a.plot(np.arange(n)+1, mid, color=f'C{i}', label=label)
+        if len(group) > 1:
+            a.fill_between(np.arange(n)+1, np.nanmin(acc, axis=0), np.nanmax(acc, axis=0), color=f'C{i}', alpha=.2)
         for x,y in _in_cycles(frames[group[0]]): c.plot(x, y, color=f'C{i}')
     a.set(xlabel='epoch', ylabel='test accuracy (%)'); c.set(xlabel='place in the cycle'); a.legend(fontsize='small')
     for ax in (a,c): ax.grid(alpha=.25)
@@ -102,9 +109,12 @@ def _cell(v):
     return '' if v is None or v != v else f'{v:.4g}' if isinstance(v, float) else escape(str(v))
 
 def _table(rows, heads, cls=''):
-    return f'<div class="wide"><table class="{cls}"><tr>' + ''.join(f'<th>{escape(h)}</th>' for h in heads) + '</tr>' + ''.join('<tr>' + ''.join(f'<td>{_cell(v)}</td>' for v in r) + '</tr>' for r in rows) + '</table></div>'
+    head = ''.join(f'<th>{escape(h)}</th>' for h in heads)
+    body = ''.join('<tr>' + ''.join(f'<td>{_cell(v)}</td>' for v in r) + '</tr>' for r in rows)
+    return f'<div class="wide"><table class="{cls}"><tr>{head}</tr>{body}</table></div>'
 
-def _folded(title, inside, opened=False): return f'<details{" open"*opened}><summary>{escape(title)}</summary>{inside}</details>'
+def _folded(title, inside, opened=False):
+    return f'<details{" open"*opened}><summary>{escape(title)}</summary>{inside}</details>'
 
 def run_report(
     folder, # of a run
@@ -116,22 +126,32 @@ def run_report(
     ref = reference_run()
     same = [e for e in f.epoch if e <= len(ref)]
     ahead = f.test_acc.iloc[len(same)-1] - ref.test_acc.iloc[len(same)-1] if same else float('nan')
-    parts = [f'<p>{best}; {sum(s or 0 for s in h["seconds"]):,.0f} s of training and testing{"; stopped early: "+escape(h["stopped"]) if h.get("stopped") else ""}.</p>', _picture(plot_history(h), 'accuracy, loss, rate and gap')]
-    parts += ['<h2>Beside the record</h2>', f'<p>After {len(same)} epochs the recorded ImageNet run stood at {ref.test_acc.iloc[len(same)-1]:.2f} %; this run is {abs(ahead):.2f} points {"ahead" if ahead >= 0 else "behind"}. Other data makes other numbers: the shapes are what compares.</p>' if same else '']
+    parts = [f'<p>{best}; {sum(s or 0 for s in h["seconds"]):,.0f} s of training and '
+             f'testing{"; stopped early: "+escape(h["stopped"]) if h.get("stopped") else ""}.</p>',
+             _picture(plot_history(h), 'accuracy, loss, rate and gap')]
+    parts.append('<h2>Beside the record</h2>')
+    if same: parts.append(f'<p>After {len(same)} epochs the recorded ImageNet run stood at '
+                          f'{ref.test_acc.iloc[len(same)-1]:.2f} %; this run is {abs(ahead):.2f} points '
+                          f'{"ahead" if ahead >= 0 else "behind"}. Other data makes other numbers: the shapes are what '
+                          'compares.</p>')
     parts.append(_picture(compare(folder)[2], 'test accuracy beside the record'))
     cols = [k for k in h if isinstance(h[k], list) and len(h[k]) == len(f)]
     parts.append(_folded('Every epoch', _table(zip(*(h[k] for k in cols)), cols)))
     if cfg: parts.append(_folded('Config', _table(sorted(cfg.items()), ('option', 'value'), 'text')))
     if (card := folder/'README.md').exists():
-        facts = [[c.strip() for c in l.strip('|').split('|')] for l in card.read_text(encoding='utf-8').splitlines() if l.startswith('|') and '---' not in l]
-        parts.append(_folded('Facts from the model card', _table([r for r in facts if len(r) == 2 and any(r)], ('', ''), 'text')))
+        facts = [[c.strip() for c in l.strip('|').split('|')] for l in card.read_text(encoding='utf-8').splitlines()
+                 if l.startswith('|') and '---' not in l]
+        parts.append(_folded('Facts from the model card',
+                             _table([r for r in facts if len(r) == 2 and any(r)], ('', ''), 'text')))
     return _page(f'{folder.name}: {cfg.get("run.model", "a run")} on {cfg.get("run.dataset", "unknown data")}', parts)
 
 # %% ../nbs/63_report.ipynb #d06b50be
 def reference_figures() -> dict: # plain values: claims, schedule, phases, shocks, early stopping
     "What is to be said of the recorded run"
     f = reference_run()
-    return dict(claims=claims(), counts=claim_counts(), schedule={k: list(v) if isinstance(v, tuple) else v for k,v in recover_schedule(f).items()}, phases=_plain_rows(phases(f)), shocks=_plain_rows(shocks(f)), recoveries=_plain_rows(recoveries(f)))
+    return dict(claims=claims(), counts=claim_counts(),
+                schedule={k: list(v) if isinstance(v, tuple) else v for k,v in recover_schedule(f).items()},
+                phases=_plain_rows(phases(f)), shocks=_plain_rows(shocks(f)), recoveries=_plain_rows(recoveries(f)))
 
 def _plain_rows(o): return json.loads(o.to_json(orient='records'))
 
@@ -141,11 +161,18 @@ def reference_report() -> str: # a self-contained HTML page
     said = ', '.join(f'{v}: {n}' for v,n in r['counts'].items()) + f', of {len(r["claims"])} statements'
     rows = lambda o: _table([list(d.values()) for d in o], list(o[0])) if o else ''
     best = f.loc[f.test_acc.idxmax()]
-    parts = [f'<p>92 epochs of <code>resnet50-pytorch</code> on ImageNet-1K; best test accuracy <b>{best.test_acc:.2f} %</b> in epoch {int(best.epoch)}. {said}.</p>',
-             _picture(plot_run(f), 'the recorded run'), '<h2>Schedule, recovered from the printed rates</h2>', _table(r['schedule'].items(), ('', ''), 'text'), '<h2>Phases</h2>', _table([[k.replace('_', ' '), *(d[k] for d in r['phases'])] for k in r['phases'][0] if k != 'cycle'], ('', *(f'cycle {d["cycle"]}' for d in r['phases']))), '<h2>Restarts</h2>', rows(r['shocks']), rows(r['recoveries']), '<h2>Statements</h2>']
+    parts = [f'<p>92 epochs of <code>resnet50-pytorch</code> on ImageNet-1K; best test accuracy <b>{best.test_acc:.2f} '
+             f'%</b> in epoch {int(best.epoch)}. {said}.</p>',
+             _picture(plot_run(f), 'the recorded run'), '<h2>Schedule, recovered from the printed rates</h2>',
+             _table(r['schedule'].items(), ('', ''), 'text'), '<h2>Phases</h2>',
+             _table([[k.replace('_', ' '), *(d[k] for d in r['phases'])] for k in r['phases'][0] if k != 'cycle'],
+                    ('', *(f'cycle {d["cycle"]}' for d in r['phases']))), '<h2>Restarts</h2>', rows(r['shocks']),
+             rows(r['recoveries']), '<h2>Statements</h2>']
     for v in r['counts']:
         mine = [c for c in r['claims'] if c['verdict'] == v]
-        parts.append(_folded(f'{v} ({len(mine)})', _table([[c[k] for k in ('id', 'statement', 'section', 'stated', 'measured', 'why')] for c in mine], ('', 'statement', 'where', 'stated', 'the table', 'why'), 'text'), v == 'contradicted'))
+        heads = dict(id='', statement='statement', section='where', stated='stated', measured='the table', why='why')
+        table = _table([[c[k] for k in heads] for c in mine], heads.values(), 'text')
+        parts.append(_folded(f'{v} ({len(mine)})', table, v == 'contradicted'))
     return _page('The run that reached 73.84 %', parts)
 
 def write_report(

@@ -25,7 +25,8 @@ def _meters(learn):
 
 def _numbers(o):
     "The attributes of a metric that are numbers or tensors"
-    return {k: v.clone() if isinstance(v, torch.Tensor) else v for k,v in vars(o).items() if v is None or isinstance(v, (bool, int, float, torch.Tensor))}
+    return {k: v.clone() if isinstance(v, torch.Tensor) else v for k,
+            v in vars(o).items() if v is None or isinstance(v, (bool, int, float, torch.Tensor))}
 
 _tracked = ('best', 'wait')
 
@@ -43,7 +44,8 @@ def position(
 ) -> dict: # plain values
     "Where the training of `learn` is, beyond weights and optimizer"
     n = len(learn.dls.train)
-    return dict(epoch=epoch, batch=batch, step=epoch*n+batch, ranks=world_size(), callbacks=_callback_states(learn), meters=[_numbers(m) for m in _meters(learn)] if batch else [],
+    return dict(epoch=epoch, batch=batch, step=epoch*n+batch, ranks=world_size(), callbacks=_callback_states(learn),
+                meters=[_numbers(m) for m in _meters(learn)] if batch else [],
                 loaders=[getattr(dl, 'epoch', None) for dl in learn.dls.loaders])
 
 # %% ../nbs/47_resume.ipynb #be973531
@@ -68,13 +70,16 @@ class Resume(Callback):
     def before_fit(self):
         s = self.state
         try: get_model(self.model).load_state_dict(s['model'])
-        except RuntimeError as e: raise UserError(f'these are the weights of another model ({str(e).splitlines()[1].strip()[:120]})') from None
+        except RuntimeError as e:
+            first = str(e).splitlines()[1].strip()[:120]
+            raise UserError(f'these are the weights of another model ({first})') from None
         self.opt.load_state_dict(to_device(s['optimizer'], next(self.model.parameters()).device))
         self._load_callbacks()
         for dl,e in zip(self.dls.loaders, s['loaders']):
             if e is not None: dl.epoch = e
         if s['batch'] and not isinstance(self.dls.train, SeededDL):
-            raise UserError('a state within an epoch needs a loader that can begin anywhere: give dl_type=SeededDL to the DataBlock')
+            raise UserError('a state within an epoch needs a loader that can begin anywhere: give dl_type=SeededDL to '
+                            'the DataBlock')
         learn = self.learn
         def only_new(f, event, ex, *args): # the loop over epochs asks this for each of them
             if event == 'epoch' and learn.epoch < s['epoch']: return
@@ -90,7 +95,9 @@ class Resume(Callback):
         "What this rank has counted"
         n,meters = self.state['ranks'],self.state['meters']
         if n == world_size(): return meters if n == 1 else meters[rank()]
-        if not rank(): print(f'warning: {world_size()} processes go on with what {n} began: the training metrics of this epoch count from here', file=sys.stderr, flush=True)
+        if not rank():
+            print(f'warning: {world_size()} processes go on with what {n} began: the training metrics of this epoch '
+                  'count from here', file=sys.stderr, flush=True)
         return []
 
     def before_epoch(self):
@@ -111,7 +118,8 @@ class Resume(Callback):
         for _ in range(first): self.learn.pct_train += 1./(len(self.dl)*self.n_epoch) # as fastai adds it up, rounding included
         self.learn.train_iter,self.dl.first = self.state['step'],first
         if first == len(self.dl) and hasattr(self.learn, 'checkpoints'): # only the test is left: stopped there again, it is the same state
-            self.learn.checkpoints.end = {k: self.state[k] for k in position(self.learn, 0, first)} | dict(meters=self._mine(), ranks=world_size())
+            end = {k: self.state[k] for k in position(self.learn, 0, first)}
+            self.learn.checkpoints.end = end | dict(meters=self._mine(), ranks=world_size())
 
     def after_train(self): vars(self.learn).pop('all_batches', None)
 
@@ -173,7 +181,8 @@ class Checkpoints(Callback):
 
     def _write(self, name, state):
         def write():
-            if not self.folder.exists(): print(f'warning: {self.folder} was deleted; it is made again', file=sys.stderr, flush=True)
+            if not self.folder.exists():
+                print(f'warning: {self.folder} was deleted; it is made again', file=sys.stderr, flush=True)
             self.folder.mkdir(parents=True, exist_ok=True)
             save_tensors(self.folder/name, state)
         self.failed = not safely(f'{self.folder}/{name}', write)
@@ -191,14 +200,18 @@ class Checkpoints(Callback):
             where = where | dict(meters=every)
         self.saved = time.time()
         if rank(): return True
-        more = dict(optimizer=self.opt.state_dict(), history=self._history(), finished_warmup=where['epoch'] >= self.warmup)
+        more = dict(optimizer=self.opt.state_dict(), history=self._history(),
+                    finished_warmup=where['epoch'] >= self.warmup)
         return self._write(name, model_state(self.learn, self.about) | more | where)
 
     def _urgent(self):
         "0: go on, 1: save, 2: save and stop because time is up, 3: because of a signal"
         now = time.time()
-        v = 3 if getattr(getattr(self.learn, 'signals', None), 'caught', None) else 2 if self.deadline and now > self.deadline else 1 if now > self.saved+60*self.minutes else 0
-        return all_max(v, next(self.model.parameters()).device) if world_size() == 1 or self.iter%8 == 7 or self.iter == self.n_iter-1 else 0
+        if getattr(getattr(self.learn, 'signals', None), 'caught', None): v = 3
+        elif self.deadline and now > self.deadline: v = 2
+        else: v = int(now > self.saved+60*self.minutes)
+        asked = world_size() == 1 or self.iter%8 == 7 or self.iter == self.n_iter-1 # the ranks agree, now and then
+        return all_max(v, next(self.model.parameters()).device) if asked else 0
 
     def after_batch(self):
         if hasattr(self.learn, 'lr_finder'): return
@@ -221,7 +234,8 @@ class Checkpoints(Callback):
             have = states(self.folder)
             for e in surplus(have, self.keep): have[e].unlink(missing_ok=True)
         if h is not None and h['best_epoch'] == done and not rank():
-            self._write('best_model.pth', model_state(self.learn, self.about) | dict(epoch=h['best_epoch'], test_accuracy=h['best_test_accuracy']))
+            self._write('best_model.pth', model_state(self.learn, self.about)
+                        | dict(epoch=h['best_epoch'], test_accuracy=h['best_test_accuracy']))
         if done < self.n_epoch and (v := self._urgent()) > 1: self.overtime = v == 2; raise CancelFitException()
 
 # %% ../nbs/47_resume.ipynb #44897155
@@ -231,8 +245,11 @@ def load_state(
     "A training state, or `UserError`"
     s = load_tensors(path)
     if not isinstance(s, dict) or not {'model', 'optimizer', 'epoch', 'batch', 'callbacks'} <= s.keys():
-        raise UserError(f'{path}: not a training state' + (', only a model: --init-from takes it' if isinstance(s, dict) and 'model' in s else ''))
-    if s['format'] > state_format: raise UserError(f'{path}: made by a newer imagenet_nb (format {s["format"]}, this one reads up to {state_format}): update the package')
+        raise UserError(f'{path}: not a training state'
+                        + (', only a model: --init-from takes it' if isinstance(s, dict) and 'model' in s else ''))
+    if s['format'] > state_format:
+        raise UserError(f'{path}: made by a newer imagenet_nb (format {s["format"]}, this one reads up to '
+                        f'{state_format}): update the package')
     return s
 
 def newest_state(

@@ -25,7 +25,8 @@ def find_run(
     where = Path(folder or newest_run() or 'checkpoint_1') if resume is True else Path(resume)
     if where.suffix != '.pth':
         try: where.mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise UserError(f'--resume-from {where}: no folder can be made there ({e.strerror})') from None
+        except OSError as e:
+            raise UserError(f'--resume-from {where}: no folder can be made there ({e.strerror})') from None
         return where,None
     if not where.exists(): raise UserError(f'--resume-from {where}: there is no such file')
     return where.parent,where
@@ -33,7 +34,8 @@ def find_run(
 # %% ../nbs/48_run.ipynb #6936616f
 critical = ('model', 'dataset', 'data_dir', 'num_classes', 'batch_size', 'seed') # what decides which weights see which items
 
-free = ('max_hours', 'checkpoint_minutes', 'keep_last_n_checkpoints', 'num_workers', 'num_workers_lr_finder', 'enable_for_file_output', 'miniters',
+free = ('max_hours', 'checkpoint_minutes', 'keep_last_n_checkpoints', 'num_workers', 'num_workers_lr_finder',
+        'enable_for_file_output', 'miniters',
         'mininterval', 'hf_repo', 'visualize_samples', 'reference') # what changes nothing that is learned
 
 def changes(
@@ -60,7 +62,8 @@ def check_changes(
         rows = [('', 'saved', 'now')] + [(name_of(k), *map(str, diff[k])) for k in bad]
         wide = [max(len(r[i]) for r in rows) for i in range(2)]
         table = '\n'.join(f'  {a:{wide[0]}}  {b:{wide[1]}}  {c}' for a,b,c in rows)
-        raise UserError(f'{folder} is another run: {", ".join(map(name_of, bad))} differ{"s"*(len(bad) == 1)} (--override-config goes on all the same)\n{table}')
+        raise UserError(f'{folder} is another run: {", ".join(map(name_of, bad))} differ{"s"*(len(bad) == 1)} '
+                        f'(--override-config goes on all the same)\n{table}')
     return diff
 
 # %% ../nbs/48_run.ipynb #c070f904
@@ -75,7 +78,8 @@ def match_classes(
     gone,new = ([o for o in a if o not in set(b)] for a,b in ((saved, now), (now, saved)))
     if gone or new or len(set(now)) < len(now):
         few = lambda l: ', '.join(map(str, l[:5])) + (f' and {len(l)-5} more' if len(l) > 5 else '')
-        raise UserError(f'{where}: the data has other classes than the checkpoint (' + '; '.join(f'{w}: {few(l)}' for w,l in (('missing', gone), ('unknown', new)) if l) + ')')
+        raise UserError(f'{where}: the data has other classes than the checkpoint ('
+                        + '; '.join(f'{w}: {few(l)}' for w,l in (('missing', gone), ('unknown', new)) if l) + ')')
     names = [dls.vocab[now.index(o)] for o in saved]
     for ds in (dls.train_ds, dls.valid_ds):
         for t in ds.tls[-1].tfms.fs:
@@ -90,10 +94,13 @@ def find_state(
     batch_size: int=None, # items in a step now
 ) -> tuple: # (state, path), both None where there is none
     "The state from which to go on"
-    def fits(s): return not s['batch'] or batch_size in (None, s.get('config', {}).get('run', {}).get('batch_size', batch_size))
+    def fits(s):
+        return not s['batch'] or batch_size in (None, s.get('config', {}).get('run', {}).get('batch_size', batch_size))
     if exact is None: return newest_state(folder, fits)
     s = load_state(exact)
-    if not fits(s): raise UserError(f'{exact}: it stands within an epoch, and with another --batch-size only a whole one can be gone on from')
+    if not fits(s):
+        raise UserError(f'{exact}: it stands within an epoch, and with another --batch-size only a whole one can be '
+                        'gone on from')
     return s,Path(exact)
 
 def set_aside_later(
@@ -113,5 +120,8 @@ def set_aside_later(
     kept = states(folder).get(h.get('best_epoch'))
     if kept: # the best epoch before has a state of its own
         s = load_tensors(kept)
-        save_tensors(best, {k: v for k,v in s.items() if k not in ('optimizer', 'callbacks', 'meters', 'history')} | dict(epoch=h['best_epoch'], test_accuracy=h['best_test_accuracy']))
-    else: print(f'warning: the best model so far (epoch {h.get("best_epoch")}) has no file any more; the next better one gets it', file=sys.stderr, flush=True)
+        save_tensors(best, {k: v for k,v in s.items() if k not in ('optimizer', 'callbacks', 'meters', 'history')}
+                     | dict(epoch=h['best_epoch'], test_accuracy=h['best_test_accuracy']))
+    else:
+        print(f'warning: the best model so far (epoch {h.get("best_epoch")}) has no file any more; the next better one '
+              'gets it', file=sys.stderr, flush=True)

@@ -232,7 +232,8 @@ def fit_sgdr(self:Learner,
     start_epoch: int=0, # epochs already done: they are skipped, and the rate is that of the epochs that are not
 ):
     "Fit for `n_cycles` of SGDR, a new rate every step (replaces fastai's: equal cycles work, restarts come on time)"
-    if cycle_mult < 1 or cycle_mult != int(cycle_mult): raise UserError(f'cycle_mult {cycle_mult} does not work: give a whole number of 1 or more')
+    if cycle_mult < 1 or cycle_mult != int(cycle_mult):
+        raise UserError(f'cycle_mult {cycle_mult} does not work: give a whole number of 1 or more')
     n_epoch = sum(cycle_len*cycle_mult**i for i in range(n_cycles))
     # the epoch's length is asked for at each step: a distributed fit shortens the loader after this line
     def rate(step, lr): return sgdr(step, lr, cycle_len*len(self.dls.train), cycle_mult)

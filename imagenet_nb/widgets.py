@@ -31,7 +31,8 @@ from .schedule import make_schedule, plot_schedule
 _whole = dict(epochs=(1, 300), T_0=(1, 300), T_mult=(1, 4), warmup_epochs=(0, 30))
 _rates = [float(f'{m}e{e}') for e in range(-7, 1) for m in (1, 1.5, 2, 3, 5, 7)]
 _stops = dict(initial_lr=_rates, eta_min=[0., *_rates], warmup_start_lr=[0., *_rates],
-              eta_min_no_restart=[0., *_rates], max_lr=[0., *_rates], T_max=range(301), pct_start=[i/20 for i in range(1, 20)],
+              eta_min_no_restart=[0., *_rates], max_lr=[0., *_rates], T_max=range(301),
+              pct_start=[i/20 for i in range(1, 20)],
               div_factor=[1., 2., 5., 10., 25., 50., 100.], final_div_factor=[10.**i for i in range(7)])
 _unset = dict(T_max='all after the warmup', max_lr='as initial_lr') # None in the config; 0 on a slider, which knows no None
 
@@ -50,7 +51,8 @@ def _control(name, v):
 
 # %% ../nbs/61_widgets.ipynb #35a163ea
 _every,_warm = ('scheduler', 'epochs', 'initial_lr'),('warmup_epochs', 'warmup_start_lr')
-_own = dict(cosine=('lr_update', 'T_0', 'T_mult', 'eta_min'), cosine_no_restart=('lr_update', 'T_max', 'eta_min_no_restart'),
+_own = dict(cosine=('lr_update', 'T_0', 'T_mult', 'eta_min'),
+            cosine_no_restart=('lr_update', 'T_max', 'eta_min_no_restart'),
             onecycle=('max_lr', 'pct_start', 'anneal_strategy', 'div_factor', 'final_div_factor', 'three_phase'))
 
 def _matter(vals):
@@ -76,9 +78,12 @@ def _draw_schedule(cfg, n, **vals):
     epochs,rate = vals['epochs'],make_schedule(replace(cfg, **vals), n)['lr']
     fig = Figure(figsize=(6, 2.6), layout='constrained')
     plot_schedule(dict(lr=rate), epochs, n, ax=fig.subplots()).set_title(vals['scheduler'], fontsize=10)
-    rows = ''.join(f'<tr><td>{e+1}</td><td>{rate(e*n):.4g}</td><td>{rate((e+1)*n-1):.4g}</td></tr>' for e in range(epochs))
-    table = ('<div style="max-height:250px;overflow:auto;margin-right:30px"><table style="text-align:right;border-spacing:14px 0">'
-             f'<thead><tr><th>epoch</th><th>rate, first step</th><th>last step</th></tr></thead><tbody>{rows}</tbody></table></div>')
+    rows = ''.join(f'<tr><td>{e+1}</td><td>{rate(e*n):.4g}</td><td>{rate((e+1)*n-1):.4g}</td></tr>'
+                   for e in range(epochs))
+    table = ('<div style="max-height:250px;overflow:auto;margin-right:30px"><table '
+             'style="text-align:right;border-spacing:14px 0">'
+             '<thead><tr><th>epoch</th><th>rate, first step</th><th>last '
+             f'step</th></tr></thead><tbody>{rows}</tbody></table></div>')
     return Still(chosen_json({k: vals[k] for k in _matter(vals)}), table, figure_png(fig))
 
 def schedule_explorer(
@@ -91,7 +96,8 @@ def schedule_explorer(
     vals = {k: getattr(cfg, k) for k in (*_every, *sum(_own.values(), ()), *_warm)} | dict(initial_lr=cfg.base_lr)
     draw = partial(_draw_schedule, cfg, steps_per_epoch)
     if is_static(static): return tried(draw, **vals)
-    return Panel({k: _control(k, v or 0 if k in _unset else v) for k,v in vals.items()}, draw, _matter, copy='copy as config')
+    return Panel({k: _control(k, v or 0 if k in _unset else v) for k,v in vals.items()}, draw, _matter,
+                 copy='copy as config')
 
 # %% ../nbs/61_widgets.ipynb #07764a50
 def augmented(
@@ -148,7 +154,8 @@ def augmentation_explorer(
     if is_static(static): return tried(draw, **vals)
     w = get_ipywidgets()
     return Panel(dict(strength=w.Dropdown(options=list(strengths), value=vals['strength'], description='strength'),
-                      size=w.SelectionSlider(options=list(range(32, 225, 32)), value=vals['size'], description='size, px'),
+                      size=w.SelectionSlider(options=list(range(32, 225, 32)), value=vals['size'],
+                                             description='size, px'),
                       seed=w.IntSlider(vals['seed'], min=0, max=100, description='seed'),
                       lam=w.FloatSlider(vals['lam'], min=0, max=1, step=.05, description='MixUp λ')), draw)
 
@@ -161,7 +168,8 @@ def run_progress(
     "How far the run in `folder` is, from its `metrics.json` and `config.json`"
     folder = Path(folder)
     if not (folder/'metrics.json').exists():
-        raise UserError(f'{folder}: ' + ('no epoch is finished yet' if folder.is_dir() else 'there is no such folder (yet?)'))
+        raise UserError(f'{folder}: ' + ('no epoch is finished yet' if folder.is_dir()
+                                         else 'there is no such folder (yet?)'))
     try:
         d = parse_json((folder/'config.json').read_text(encoding='utf-8'), 'config.json')
         total = config_from_dict(d, warn=lambda s: None).get('epochs')
@@ -174,7 +182,8 @@ def run_progress(
     left = each*max(0, total-done) if each is not None and total else None
     ended = bool(why) or total is not None and done >= total
     when = f'stopped: {why}' if why else 'finished' if ended else 'time left unknown' if left is None else f'{clock(left)} left'
-    line = [f'epoch {done} of {total}' if total else f'epoch {done}', f'{clock(each)} an epoch' if each else '', when, best]
+    line = [f'epoch {done} of {total}' if total else f'epoch {done}', f'{clock(each)} an epoch' if each else '', when,
+            best]
     line = f'{folder.absolute().name}: ' + ' · '.join(filter(None, line))
     return dict(history=h, done=done, total=total, each=each, left=left, ended=ended, line=line)
 
@@ -187,10 +196,12 @@ def _draw_run(p, reference):
         from imagenet_nb.record import reference_run
         r = reference_run().query('epoch <= @last')
         for ax,kind in ((a, 'acc'), (b, 'loss')):
-            ax.fill_between(r.epoch, r[f'train_{kind}'], r[f'test_{kind}'], color='grey', alpha=.3, lw=0, label='recorded run')
+            ax.fill_between(r.epoch, r[f'train_{kind}'], r[f'test_{kind}'], color='grey', alpha=.3, lw=0,
+                            label='recorded run')
         c.plot(r.epoch, r.lr, color='grey', alpha=.5)
     for ax,kind in ((a, 'accuracies'), (b, 'losses')):
-        for o,col in (('train', 'C1'), ('test', 'C0')): ax.plot(h['epochs'], h[f'{o}_{kind}'], color=col, marker='.', label=o)
+        for o,col in (('train', 'C1'), ('test', 'C0')):
+            ax.plot(h['epochs'], h[f'{o}_{kind}'], color=col, marker='.', label=o)
     c.plot(h['epochs'], h['learning_rates'], color='C2', marker='.')
     for ax,name in ((a, 'accuracy (%)'), (b, 'loss'), (c, 'learning rate')):
         ax.set(xlabel='epoch', ylabel=name, xlim=(.5, last+.5)); ax.grid(alpha=.25)
@@ -231,7 +242,8 @@ class RunPanel(Panel):
         if (old := self.followed.get(self.folder)) is not None: old.quit.set()
         self.quit = threading.Event()
         self.followed[self.folder] = self
-        self.thread = threading.Thread(target=self._look, args=(self.quit,), daemon=True, name=f'follow {self.folder.name}')
+        self.thread = threading.Thread(target=self._look, args=(self.quit,), daemon=True,
+                                       name=f'follow {self.folder.name}')
         self.thread.start()
 
     def _stamp(self):
@@ -291,4 +303,5 @@ def claims_browser(
     def menu(k):
         seen = dict.fromkeys(c[k].split('; also ')[0] for c in claims) # where it stands first; what else repeats it
         return w.Dropdown(options=[('all', ''), *((v, v) for v in seen)], value='', description=k)
-    return Panel(dict(verdict=menu('verdict'), section=menu('section'), text=w.Text(placeholder='a word', description='text')), draw)
+    return Panel(dict(verdict=menu('verdict'), section=menu('section'),
+                      text=w.Text(placeholder='a word', description='text')), draw)
