@@ -21,7 +21,7 @@ check: .venv/ready ## export and clean leave no difference
 	$(BIN)/python tools/check.py
 
 notebooks: .venv/ready ## run every notebook, tutorials too
-	PATH=$(abspath $(BIN)):$$PATH $(BIN)/nbdev_test --n_workers 1 --timing --do_print
+	PATH=$(abspath $(BIN)):$$PATH OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --timing --do_print
 
 docs: .venv/ready ## README.md and the site in _docs/, without Quarto
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python tools/docs.py

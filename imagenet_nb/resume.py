@@ -140,7 +140,8 @@ class Signals(Callback):
     def before_fit(self):
         self.caught,self.old = None,{}
         if threading.current_thread() is not threading.main_thread(): return # Python allows no other
-        for s in (signal.SIGINT, signal.SIGTERM): self.old[s] = signal.signal(s, self._take)
+        for s in (signal.SIGINT, signal.SIGTERM): # a background job that ignores Ctrl-C still does
+            if signal.getsignal(s) != signal.SIG_IGN: self.old[s] = signal.signal(s, self._take)
 
     def _take(self, num, frame):
         again,self.caught = self.caught is not None,num
