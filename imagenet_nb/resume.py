@@ -10,7 +10,9 @@ import os, signal, sys, threading, time
 from pathlib import Path
 import torch
 from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.tracker import TrackerCallback
+from fastai.callback.training import GradientAccumulation
 from fastai.torch_core import get_model, to_device
 from .checkpoint import load_tensors, model_state, save_tensors, state_format, surplus
 from .core import UserError, all_max, rank, safely, world_size
@@ -28,14 +30,21 @@ def _numbers(o):
     return {k: v.clone() if isinstance(v, torch.Tensor) else v for k,
             v in vars(o).items() if v is None or isinstance(v, (bool, int, float, torch.Tensor))}
 
-_tracked = ('best', 'wait')
+_tracked = {TrackerCallback: ('best', 'wait'), GradientAccumulation: ('count',)} # fastai's callbacks and what they must not forget
 
 def _callback_states(learn):
     res = {}
     for cb in learn.cbs:
         if hasattr(type(cb), 'load_state'): res[cb.name] = cb.state()
-        elif isinstance(cb, TrackerCallback): res[cb.name] = {k: v for k,v in vars(cb).items() if k in _tracked}
+        elif isinstance(cb, MixedPrecision): res[cb.name] = learn.scaler.state_dict()
+        else: res |= {cb.name: {k: vars(cb)[k] for k in ks if k in vars(cb)}
+                      for c,ks in _tracked.items() if isinstance(cb, c)}
     return res
+
+def _grads(learn):
+    "The gradients of all parameters where some are left for the next step of the optimizer, else None"
+    gs = [p.grad for p in get_model(learn.model).parameters()]
+    return gs if any(g is not None and bool(g.any()) for g in gs) else None
 
 def position(
     learn, # a `Learner` in a fit
@@ -50,11 +59,11 @@ def position(
 
 # %% ../nbs/47_resume.ipynb #be973531
 class Resume(Callback):
-    "Go on from `state`: an exact continuation of the fit that saved it"
+    "Go on from `state`: an exact continuation of the fit that saved it; fits before that one are left out"
     order = 200 # after everything that a fit sets up
     def __init__(self,
         state: dict, # as `Checkpoints` saved it
-    ): self.state,self.placed = state,False
+    ): self.state,self.placed,self.fits = state,False,0
 
     _learn = None
     @property
@@ -68,28 +77,42 @@ class Resume(Callback):
         self._learn = v
 
     def before_fit(self):
+        fit,self.fits = self.fits,self.fits+1
+        if fit < self.state.get('fit', 0):
+            if not rank(): print('this fit is done already; the state belongs to a later one of the same call', flush=True)
+            return self._only_from(self.n_epoch)
+        if fit == self.state.get('fit', 0): self._put_back(); self._only_from(self.state['epoch'])
+
+    def _only_from(self, first):
+        "Leave out the epochs before `first`: the loop over them asks `_with_events` for each"
+        learn = self.learn
+        def only_new(f, event, ex, *args):
+            if event == 'epoch' and learn.epoch < first: return
+            type(learn)._with_events(learn, f, event, ex, *args)
+        learn._with_events = only_new
+
+    def _put_back(self):
         s = self.state
         try: get_model(self.model).load_state_dict(s['model'])
         except RuntimeError as e:
             first = str(e).splitlines()[1].strip()[:120]
             raise UserError(f'these are the weights of another model ({first})') from None
-        self.opt.load_state_dict(to_device(s['optimizer'], next(self.model.parameters()).device))
+        device = next(self.model.parameters()).device
+        self.opt.load_state_dict(to_device(s['optimizer'], device))
+        for p,g in zip(get_model(self.model).parameters(), s.get('grads') or []): p.grad = to_device(g, device)
         self._load_callbacks()
         for dl,e in zip(self.dls.loaders, s['loaders']):
             if e is not None: dl.epoch = e
         if s['batch'] and not isinstance(self.dls.train, SeededDL):
             raise UserError('a state within an epoch needs a loader that can begin anywhere: give dl_type=SeededDL to '
                             'the DataBlock')
-        learn = self.learn
-        def only_new(f, event, ex, *args): # the loop over epochs asks this for each of them
-            if event == 'epoch' and learn.epoch < s['epoch']: return
-            type(learn)._with_events(learn, f, event, ex, *args)
-        learn._with_events = only_new
 
     def _load_callbacks(self):
         for cb in self.learn.cbs:
             if (d := self.state['callbacks'].get(cb.name)) is None: continue
-            cb.load_state(d) if hasattr(type(cb), 'load_state') else vars(cb).update(d)
+            if hasattr(type(cb), 'load_state'): cb.load_state(d)
+            elif not isinstance(cb, MixedPrecision): vars(cb).update(d)
+            elif d: self.learn.scaler.load_state_dict(d) # one that is off has nothing to say
 
     def _mine(self):
         "What this rank has counted"
@@ -121,7 +144,9 @@ class Resume(Callback):
             end = {k: self.state[k] for k in position(self.learn, 0, first)}
             self.learn.checkpoints.end = end | dict(meters=self._mine(), ranks=world_size())
 
-    def after_train(self): vars(self.learn).pop('all_batches', None)
+    def after_train(self):
+        vars(self.learn).pop('all_batches', None)
+        self.dls.train.first = 0 # a pass that was cancelled has not done it
 
 # %% ../nbs/47_resume.ipynb #6344f6e9
 class Signals(Callback):
@@ -171,9 +196,11 @@ class Checkpoints(Callback):
     ):
         self.folder,self.keep,self.about,self.minutes = Path(folder),keep,about or {},minutes
         self.deadline,self.warmup = deadline,warmup
+        self.fit,self.before,self.n,self.last = -1,0,0,None
 
     def before_fit(self):
-        self.saved,self.failed,self.overtime,self.end,self.last = time.time(),False,False,None,None
+        self.saved,self.failed,self.overtime,self.end = time.time(),False,False,None
+        self.fit,self.before,self.n = self.fit+1,self.before+self.n,self.n_epoch
         if not rank(): safely(str(self.folder), lambda: self.folder.mkdir(parents=True, exist_ok=True))
 
     def _history(self):
@@ -201,8 +228,8 @@ class Checkpoints(Callback):
             where = where | dict(meters=every)
         self.saved = time.time()
         if rank(): return True
-        more = dict(optimizer=self.opt.state_dict(), history=self._history(),
-                    finished_warmup=where['epoch'] >= self.warmup)
+        more = dict(optimizer=self.opt.state_dict(), grads=_grads(self.learn), history=self._history(),
+                    finished_warmup=where['epoch'] >= self.warmup, fit=self.fit, before=self.before)
         return self._write(name, model_state(self.learn, self.about) | more | where)
 
     def _urgent(self):
@@ -220,16 +247,19 @@ class Checkpoints(Callback):
         v = self._urgent()
         if not v or (v == 1 and not self.training): return
         where = position(self.learn, self.epoch, self.iter+1) if self.training else self.end
-        name = f'training_state_epoch{where["epoch"]+1}_step{where["batch"]}.pth'
+        name = f'training_state_epoch{self.before+where["epoch"]+1}_step{where["batch"]}.pth'
         if where is not None and self.save(where, name) and not rank():
             within = [p for (_,step),p in positions(self.folder).items() if step]
             for p in within[:-2]: p.unlink(missing_ok=True)
         if v > 1: self.overtime = v == 2; raise CancelFitException()
 
+    def after_cancel_train(self):
+        if not hasattr(self.learn, 'lr_finder'): self.end = position(self.learn, self.epoch, self.n_iter) # a callback called it a pass
+
     def after_epoch(self):
         if hasattr(self.learn, 'lr_finder') or self.end is None: return # a validation, not an epoch of training
-        self.end,done,h = None,self.epoch+1,self._history()
-        if self.save(position(self.learn, done, 0), f'training_state_epoch{done}.pth') and not rank():
+        self.end,done,h = None,self.before+self.epoch+1,self._history()
+        if self.save(position(self.learn, self.epoch+1, 0), f'training_state_epoch{done}.pth') and not rank():
             for (e,step),p in positions(self.folder).items():
                 if step and e < done: p.unlink(missing_ok=True)
             have = states(self.folder)
@@ -237,7 +267,7 @@ class Checkpoints(Callback):
         if h is not None and h['best_epoch'] == done and not rank():
             self._write('best_model.pth', model_state(self.learn, self.about)
                         | dict(epoch=h['best_epoch'], test_accuracy=h['best_test_accuracy']))
-        if done < self.n_epoch and (v := self._urgent()) > 1: self.overtime = v == 2; raise CancelFitException()
+        if self.epoch+1 < self.n_epoch and (v := self._urgent()) > 1: self.overtime = v == 2; raise CancelFitException()
 
 # %% ../nbs/47_resume.ipynb #44897155
 def load_state(
