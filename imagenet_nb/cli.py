@@ -36,8 +36,8 @@ def run(
         from imagenet_nb.distributed import Ranks
         learn.add_cb(Ranks(cfg.sync_bn, find_unused_parameters=bool(cfg.pretrained or cfg.init_from)))
     if not rank():
-        print(f'{cfg.model} on {cfg.dataset}, {cfg.image_size} px, {cfg.epochs} epochs of {cfg.batch_size} items a '
-              'step')
+        print(f'{cfg.model} on {cfg.dataset}, {cfg.image_size} px, {cfg.epochs} epoch{"s"*(cfg.epochs > 1)} '
+              f'of {cfg.batch_size} items a step')
         for k,v in facts(learn).items(): print(f'  {k:16}{v}', flush=True)
     folder = learn.fit_config()
     if rank(): return

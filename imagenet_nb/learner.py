@@ -105,11 +105,15 @@ def facts(
 class Card(Callback):
     "Keep the run's model card true, epoch by epoch"
     order = 59
-    def __init__(self, folder): self.folder = folder
+    def __init__(self,
+        folder, # the run's folder
+        peak: float, # highest rate of the schedule, whoever has chosen it
+    ): self.folder,self.peak = folder,peak
     def after_epoch(self):
         if rank() or not self.recorder.stats or hasattr(self.learn, 'lr_finder'): return
-        h = self.history_files.history
-        safely(f'{self.folder}/README.md', lambda: write_card(self.folder, self.learn.cfg, h, facts(self.learn)))
+        h,cfg = self.history_files.history,self.learn.cfg
+        about = {'Highest rate': f'{self.peak:.4g}' + ', by the LR finder'*cfg.lr_finder} | facts(self.learn)
+        safely(f'{self.folder}/README.md', lambda: write_card(self.folder, cfg, h, about))
 
 # %% ../nbs/42_learner.ipynb #db89c355
 def sample_sheet(
@@ -118,6 +122,9 @@ def sample_sheet(
 ):
     "Draw 12 augmented training images with their classes; in a notebook they are shown as well"
     learn.dls.train.show_batch(max_n=12, nrows=3, ncols=4, figsize=(9,7.5))
+    for ax in plt.gcf().axes: # fastai puts the words over the images
+        words = ax.get_title(); ax.set_title('')
+        ax.text(.5, -.03, words, transform=ax.transAxes, ha='center', va='top', fontsize='large')
     with whole_file(Path(folder)/'sample_images.png') as p: plt.savefig(p, format='png', dpi=100, bbox_inches='tight')
     if surroundings() == 'notebook': plt.show()
     plt.close()
@@ -141,6 +148,7 @@ def found_rate(
     "Run the LR finder, or reuse what it found"
     cfg,res = learn.cfg,known or load_finder(folder)
     if res is None:
+        if not rank(): print(f'LR finder: {finder_steps(cfg, len(learn.dls.train))} steps at growing rates', flush=True)
         curve = range_test(learn, cfg.lr_finder_start_lr, cfg.lr_finder_end_lr, finder_steps(cfg, len(learn.dls.train)),
                            num_workers=cfg.num_workers_lr_finder)
         save_finder(folder, res := finder_result(cfg, *curve))
@@ -170,7 +178,7 @@ def _go_on(learn, folder, exact):
     if diff:
         new = dict(epoch=state['epoch']+1) | {name_of(k): list(v) for k,v in diff.items()}
         state['history'].setdefault('config_changes', []).append(new)
-    if not rank():
+    if state['epoch'] < cfg.epochs and not rank():
         print(f'going on from {path}: epoch {state["epoch"]+1}'
               + (f', after {state["batch"]} of its steps' if state['batch'] else ''), flush=True)
         for k,(a,b) in diff.items(): print(f'  {name_of(k)}: {a} → {b}', flush=True)
@@ -228,8 +236,8 @@ def _fit_run(learn, folder, state, start, cbs):
     keep = Checkpoints(folder, cfg.keep_last_n_checkpoints, about, cfg.checkpoint_minutes,
                        cfg.max_hours and start+3600*cfg.max_hours, cfg.warmup_epochs)
     shown = [BesideRecord()]*bool(cfg.reference)
-    files = [HistoryFiles(folder, h, f'{cfg.model} on {cfg.dataset}', stop), keep, Card(folder),
-             BadFiles(folder, cfg.max_bad_files)]
+    files = [HistoryFiles(folder, h, f'{cfg.model} on {cfg.dataset}', stop), keep, BadFiles(folder, cfg.max_bad_files),
+             Card(folder, cfg.scheduler == 'onecycle' and cfg.max_lr or cfg.base_lr)]
     try:
         learn.fit(cfg.epochs, cbs=[ScheduleCallback(schedule), *files, *shown, StopEarly(), Signals(),
                                    *([Resume(state)] if state else []), *cbs])

@@ -110,7 +110,7 @@ def plan_text(
         'image': f'{p["size"]} px, {cfg.augmentation} augmentation'
             + (f', MixUp {cfg.mixup_alpha:g}' if cfg.mixup else '')
             + (f', label smoothing {cfg.label_smoothing:g}' if cfg.label_smoothing else ''),
-        'steps': f'{cfg.epochs} epochs of {p["steps_per_epoch"]:,} steps of {p["batch_size"]} items',
+        'steps': f'{cfg.epochs} epoch{"s"*(cfg.epochs > 1)} of {p["steps_per_epoch"]:,} steps of {p["batch_size"]} items',
         'device': f'{p["device"]}, {p["precision"]}, {p["workers"]} workers',
         'rate (epoch)': _rates(p['lr']),
         'time': f'{clock(p["seconds_per_epoch"])} an epoch, {clock(p["seconds_per_epoch"]*cfg.epochs)} in all, if the '
