@@ -36,8 +36,13 @@ def frame_history(
     h = new_history()
     for r in df.itertuples():
         add_epoch(h, dict(lr=r.lr, train_loss=r.train_loss, valid_loss=r.test_loss,
-                          train_accuracy=r.train_acc/100, valid_accuracy=r.test_acc/100))
+                          train_accuracy=r.train_acc/100, valid_accuracy=r.test_acc/100), int(r.epoch))
     return h
+
+def _tested(df):
+    "`df`, or `UserError` where it has no test accuracy at all"
+    if not df.test_acc.notna().any(): raise UserError('this run has no test accuracy: there is nothing to analyse')
+    return df
 
 # %% ../nbs/60_analysis.ipynb #001bce75
 def _shape(n, T_0):
@@ -77,24 +82,36 @@ def _intervals(lr, k, half):
     ends = [linprog(c, A_ub=A, b_ub=b, bounds=(0, None)) for c in ([1,0], [-1,0], [0,1], [0,-1])]
     return [(ends[i].fun, -ends[i+1].fun) for i in (0, 2)] if all(r.success for r in ends) else (None, None)
 
+def _round_pair(lr, k, half, base):
+    "The roundest base rate, and the roundest `eta_min` that goes with it"
+    eta_max,low = roundest(*base),k < 1
+    if not low.any(): return eta_max,0.
+    least = (lr[low]-half-eta_max*k[low])/(1-k[low])
+    most = (lr[low]+half-eta_max*k[low])/(1-k[low])
+    lo,hi = max(least.max(), 0.),most.min()
+    return eta_max,(roundest(lo, hi) if 0 < lo < hi else max(hi, 0.) if lo > hi else 0.)
+
 # %% ../nbs/60_analysis.ipynb #656db51e
 def recover_schedule(
     df: pd.DataFrame, # epochs, as `reference_run` gives them
     digits: int=decimals['lr'], # decimals to which the rates were printed
 ) -> dict: # T_0, base_lr, eta_min, an interval for each rate, seam, what is explained, how many fits come as near
-    "The cosine with restarts behind the rate column"
-    half,lr = .5*10**-digits, df.lr.to_numpy(float)
+    "The cosine with restarts behind the rate column, updated once an epoch; `found` where it explains every row and has no rival"
+    half,lr = .5*10**-digits*(1+1e-6), df.lr.to_numpy(float)
+    if len(lr) < 2 or not np.isfinite(lr).all():
+        raise UserError('a schedule is recovered from two rates or more, none of them missing')
     fits = schedule_misfits(lr)
     best = fits.loc[fits.worst.idxmin()]
     T_0,seam = int(best.T_0),int(best.seam)
     k = _rows(_shape(len(lr), T_0), seam)
-    base,low = _intervals(lr, k, half*(1+1e-6))
+    base,low = _intervals(lr, k, half)
     if base is None: eta_max,eta_min = np.linalg.lstsq(np.stack([k, 1-k], 1), lr)[0]
-    else: eta_max,eta_min = roundest(*base),roundest(*low)
-    off = np.abs(eta_max*k + eta_min*(1-k) - lr) > half*(1+1e-6)
+    else: eta_max,eta_min = _round_pair(lr, k, half, base)
+    off = np.abs(eta_max*k + eta_min*(1-k) - lr) > half
+    n = int((fits.worst <= max(best.worst, 2*half)).sum())
     return dict(T_0=T_0, base_lr=float(eta_max), eta_min=float(eta_min), base_lr_interval=base, eta_min_interval=low,
                 seam=seam, rows=len(lr), explained=int((~off).sum()), unexplained=df.epoch[off].tolist(),
-                candidates=int((fits.worst <= max(best.worst, 2*half)).sum()))
+                candidates=n, found=n == 1 and not off.any())
 
 def recovered_rate(
     fit: dict, # from `recover_schedule`
@@ -115,19 +132,21 @@ def schedule_rows(
     logged,printed = (o.map(lambda v: f'{v:.{digits}f}') for o in (df.lr, rate))
     return pd.DataFrame(dict(logged=logged, index=index, rate=rate, printed=printed, same=logged == printed))
 
-# %% ../nbs/60_analysis.ipynb #9c599f26
+# %% ../nbs/60_analysis.ipynb #f52ab6ed
 def phases(
     df: pd.DataFrame, # epochs, as `reference_run` gives them
 ) -> pd.DataFrame: # one row a cycle: its epochs, first and last value of each column, best test accuracy
     "The cycles of a run"
-    starts,out = [0, *restarts(df.lr.tolist())],[]
+    starts,out = [0, *restarts(_tested(df).lr.tolist())],[]
     for i,(a,b) in enumerate(zip(starts, [*starts[1:], len(df)])):
-        c,best = df.iloc[a:b],df.test_acc.iloc[a:b].idxmax()
+        c = df.iloc[a:b]
+        best = c.test_acc.idxmax() if c.test_acc.notna().any() else None
         ends = {f'{k}_{w}': c[k].iloc[j] for k in [o for o in df if o != 'epoch'] for w,j in (('first',0), ('last',-1))}
-        whole = b < len(df) or i == 0 or b-a >= starts[1] # the last one: as long as the first
-        out.append(dict(cycle=i+1, first=c.epoch.iloc[0], last=c.epoch.iloc[-1], epochs=b-a, complete=whole,
-                        best_epoch=best, best_test_acc=df.test_acc[best],
-                        gain=df.test_acc[best]-c.test_acc.iloc[0]) | ends)
+        low = 1.5*df.lr.iloc[a-1] if i else .05*c.lr.max()
+        top = float('nan') if best is None else df.test_acc[best]
+        out.append(dict(cycle=i+1, first=c.epoch.iloc[0], last=c.epoch.iloc[-1], epochs=b-a,
+                        complete=b < len(df) or bool(c.lr.iloc[-1] <= low), best_epoch=best, best_test_acc=top,
+                        gain=top-c.test_acc.iloc[0]) | ends)
     return pd.DataFrame(out).set_index('cycle', drop=False).rename_axis(None)
 
 # %% ../nbs/60_analysis.ipynb #fe7ecbfa
@@ -188,12 +207,12 @@ def replay(
     if patience < 1: raise UserError(f'a patience of {patience} would stop before the first epoch: give 1 or more')
     ends = set(phases(df).query('complete')['last']) if cycles else None
     h,why = new_history(),''
-    for r in df.itertuples():
-        add_epoch(h, dict(valid_accuracy=r.test_acc/100))
+    for r in _tested(df).itertuples():
+        add_epoch(h, dict(valid_accuracy=r.test_acc/100), int(r.epoch))
         if why := stop_reason(h, patience, target, ends): break
-    best = round(h['best_test_accuracy'], decimals['test_acc'])
-    return dict(stopped=h['epochs'][-1] if why else None, best=best, best_epoch=h['best_epoch'],
-                lost=round(float(df.test_acc.max())-best, decimals['test_acc']), why=why)
+    best = None if h['best_epoch'] is None else round(h['best_test_accuracy'], decimals['test_acc'])
+    lost = None if best is None else round(float(df.test_acc.max())-best, decimals['test_acc'])
+    return dict(stopped=h['epochs'][-1] if why else None, best=best, best_epoch=h['best_epoch'], lost=lost, why=why)
 
 # %% ../nbs/60_analysis.ipynb #c065396e
 _small = dict(fontsize=7)
@@ -204,7 +223,8 @@ def _mark_cycles(df, acc, loss, rate, diff):
     for c in phases(df).itertuples():
         for o in (acc, loss, rate, diff): o.axvspan(c.first-.5, c.last+.5, color='C0', alpha=.07*(c.cycle%2), lw=0)
         mid = (c.first+c.last)/2
-        if c.epochs > len(df)/10: acc.text(mid, 1, f'cycle {c.cycle}', ha='center', color='grey', **_small)
+        name = f'cycle {c.cycle}' if c.epochs > len(df)/10 else str(c.cycle)
+        acc.text(mid, 1, name, ha='center', color='grey', **_small)
         name = 'mean of the cycle' if c.cycle == 1 else ''
         diff.hlines(g.loc[c.first:c.last].mean(), c.first-.5, c.last+.5, color='k', lw=1, label=name)
     for r in recoveries(df).itertuples():
@@ -218,17 +238,20 @@ def plot_run(
     title: str='', # over the picture
 ): # a matplotlib figure with four axes: accuracy, loss, rate, gap
     "The training curves, with cycles, recoveries and the recovered schedule"
-    fig,fit = plot_history(frame_history(df), title),recover_schedule(df) if len(df) > 4 else None
+    fig,fit = plot_history(frame_history(_tested(df)), title),None
+    if len(df) > 4 and df.epoch.iloc[0] == 1 and df.lr.notna().all(): fit = recover_schedule(df)
     acc,loss,rate,diff = fig.axes
     for l in [l for o in fig.axes for l in o.lines if l.get_marker() == '.']: l.set_markersize(3)
     _mark_cycles(df, *fig.axes)
-    low = df.test_loss.idxmin()
-    name = f'lowest {df.test_loss[low]:.4f} (epoch {low})'
-    loss.plot(low, df.test_loss[low], 'o', ms=9, mfc='none', color='C0', label=name)
-    rate.set(yscale='log', ylim=(df.lr[df.lr > 0].min()/4, df.lr.max()*2), ylabel='learning rate (log scale)')
-    if fit and fit['explained'] == fit['rows'] and fit['candidates'] == 1:
+    if df.test_loss.notna().any():
+        low = df.test_loss.idxmin()
+        name = f'lowest {df.test_loss[low]:.4f} (epoch {low})'
+        loss.plot(low, df.test_loss[low], 'o', ms=9, mfc='none', color='C0', label=name)
+    if (df.lr > 0).any():
+        rate.set(yscale='log', ylim=(df.lr[df.lr > 0].min()/4, df.lr.max()*2), ylabel='learning rate (log scale)')
+    if fit and fit['found']:
         found = f"recovered: $T_0$ {fit['T_0']}, {fit['base_lr']:g} to {fit['eta_min']:g}"
-        rate.plot(df.epoch, schedule_rows(df, fit).rate, color='k', lw=.8, label=found)
+        rate.plot(df.epoch, schedule_rows(df, fit).rate, color='k', lw=.6, alpha=.7, label=found)
         rate.legend(loc='lower left', **_small)
     acc.set_ylim(0, min(100, df.test_acc.max()*1.15)); diff.set_ylabel('training − test (points)')
     acc.legend(loc='center right', bbox_to_anchor=(1, .3), **_small); loss.legend(**_small); diff.legend(**_small)

@@ -127,9 +127,10 @@ def new_history() -> dict: # the content of a `metrics.json` before the first ep
 def add_epoch(
     h: dict, # a history; it grows by one epoch
     row: dict, # the recorder's columns of one epoch
+    epoch: int=None, # its number; None counts on
 ) -> bool: # is this epoch the best so far?
     "Append an epoch to `h`, and remember the best"
-    h['epochs'].append(len(h['epochs'])+1)
+    h['epochs'].append(epoch or len(h['epochs'])+1)
     for k,(name,factor) in history_columns.items(): h[k].append(None if row.get(name) is None else row[name]*factor)
     acc,best = h['test_accuracies'][-1],h['best_test_accuracy']
     if acc is None or acc != acc or (best is not None and acc <= best): return False
@@ -201,7 +202,7 @@ def stop_reason(
     cycle_ends: set=None, # epochs at which patience is judged; None: at each
 ) -> str: # why to stop now, or an empty string
     "Whether the run should end after its newest epoch"
-    e,best = h['epochs'][-1],h['best_epoch'] or 0
+    e,best = h['epochs'][-1],h['best_epoch'] or h['epochs'][0]-1
     if target is not None and (h['test_accuracies'][-1] or 0) >= target-1e-9:
         return f'epoch {e} reached the target accuracy of {target:g} %'
     if e-best >= patience and (cycle_ends is None or e in cycle_ends):

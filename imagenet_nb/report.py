@@ -12,8 +12,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from .analysis import history_frame, phases, plot_run, recover_schedule, recoveries, shocks
-from .claims import claim_counts, claims
+from .analysis import gap, history_frame, phases, plot_run, recover_schedule, recoveries, replay, shocks, steadiness
+from .claims import claim_counts, claims, claims_of
 from .core import UserError, whole_file
 from .history import plot_history, read_history, restarts
 from .record import reference_run
@@ -66,35 +66,43 @@ def _groups(frames, configs):
         res.setdefault(key, []).append(r)
     return list(res.values())
 
-def _in_cycles(f):
-    "Place of each epoch in its cycle, 0 to 1, one list a cycle: (places, test accuracies)"
+def _in_cycles(f, cfg):
+    "Place of each epoch in its cycle, 0 to 1, one pair a cycle: (places, test accuracies)"
     starts = [0, *restarts(list(f.lr)), len(f)]
-    length = max(b-a for a,b in zip(starts, starts[1:]))
-    return [((np.arange(b-a)+1)/length, f.test_acc.to_numpy()[a:b]) for a,b in zip(starts, starts[1:])]
+    cycles = [(a, b) for a,b in zip(starts, starts[1:])]
+    T_0,T_mult = (cfg.get(f'scheduler.cosine.{k}') for k in ('T_0', 'T_mult'))
+    if cfg.get('run.scheduler') != 'cosine' or not isinstance(T_0, int) or not isinstance(T_mult, int):
+        T_0,T_mult = max(b-a for a,b in cycles),1 # as far as it can be seen
+    first = cfg.get('scheduler.cosine.warmup_epochs') or 0 # in front of the first cycle, and part of its span
+    lengths = [max(b-a, T_0*T_mult**i + first*(i == 0)) for i,(a,b) in enumerate(cycles)]
+    return [((np.arange(b-a)+1)/n, f.test_acc.to_numpy()[a:b]) for (a,b),n in zip(cycles, lengths)]
 
 def _compare_figure(frames, configs, reference):
     fig,(a,c) = plt.subplots(1, 2, figsize=(9,3.3), layout='constrained', sharey=True)
     if reference:
         f = reference_run()
         a.plot(f.epoch, f.test_acc, color='.6', lw=1.2, label='the record (73.84 %)')
-        for i,(x,y) in enumerate(_in_cycles(f)[:3]): c.plot(x, y, color='.6', lw=1.2, alpha=.4+.3*i)
+        for i,(x,y) in enumerate(_in_cycles(f, {})[:3]): c.plot(x, y, color='.6', lw=1.2, alpha=.4+.3*i, label=f'the record, cycle {i+1}')
+        c.legend(fontsize='x-small')
     for i,group in enumerate(_groups(frames, configs)):
         n = max(len(frames[r]) for r in group)
         acc = np.full((len(group), n), np.nan)
         for j,r in enumerate(group): acc[j,:len(frames[r])] = frames[r].test_acc
         mid = np.nanmean(acc, axis=0) if not np.isnan(acc).all() else acc[0]
-        label = group[0] if len(group) == 1 else f'{group[0]} and {len(group)-1} more seeds'
+        more = len(group)-1
+        label = group[0] + f' and {more} more seed{"s"*(more > 1)}'*(more > 0)
         a.plot(np.arange(n)+1, mid, color=f'C{i}', label=label)
         if len(group) > 1:
             a.fill_between(np.arange(n)+1, np.nanmin(acc, axis=0), np.nanmax(acc, axis=0), color=f'C{i}', alpha=.2)
-        for x,y in _in_cycles(frames[group[0]]): c.plot(x, y, color=f'C{i}')
+        for r in group:
+            for x,y in _in_cycles(frames[r], configs[r]): c.plot(x, y, color=f'C{i}', marker='.', ms=3, alpha=.7)
     a.set(xlabel='epoch', ylabel='test accuracy (%)'); c.set(xlabel='place in the cycle'); a.legend(fontsize='small')
     for ax in (a,c): ax.grid(alpha=.25)
     return fig
 
 # %% ../nbs/63_report.ipynb #0632ec00
 _style = '''body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222;background:#fff}img{max-width:100%}table{border-collapse:collapse;margin:.5em 0;font-size:13px}
-th,td{padding:.15em .7em;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child,.text td{text-align:left;vertical-align:top}details{margin:1em 0}summary{cursor:pointer;font-weight:600}.wide{overflow-x:auto}
+th,td{padding:.15em .7em;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child,.text td,.text th{text-align:left;vertical-align:top}details{margin:1em 0}summary{cursor:pointer;font-weight:600}.wide{overflow-x:auto}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}th,td{border-color:#444}img{background:#fff;border-radius:4px}}'''
 
 def _page(title, parts):
@@ -105,8 +113,9 @@ def _picture(fig, alt):
     return f'<p><img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(b.getvalue()).decode()}"></p>'
 
 def _cell(v):
-    if isinstance(v, (list, tuple)): return ' to '.join(map(_cell, v)) or 'none'
-    return '' if v is None or v != v else f'{v:.4g}' if isinstance(v, float) else escape(str(v))
+    if isinstance(v, (list, tuple)): return ', '.join(map(_cell, v)) or 'none'
+    if v is None or v != v: return ''
+    return f'{v:.5g}' if isinstance(v, float) else ('yes' if v else 'no') if isinstance(v, bool) else escape(str(v))
 
 def _table(rows, heads, cls=''):
     head = ''.join(f'<th>{escape(h)}</th>' for h in heads)
@@ -116,6 +125,34 @@ def _table(rows, heads, cls=''):
 def _folded(title, inside, opened=False):
     return f'<details{" open"*opened}><summary>{escape(title)}</summary>{inside}</details>'
 
+def _columns(o, what): # rows of a small DataFrame as columns
+    rows = _plain_rows(o)
+    return _table([[k.replace('_', ' '), *(d[k] for d in rows)] for k in rows[0] if k != what],
+                  ('', *(f'{what} {d[what]}' for d in rows)))
+
+def _rows(o):
+    rows = _plain_rows(o)
+    return _table([list(d.values()) for d in rows], [k.replace('_', ' ') for k in rows[0]]) if rows else ''
+
+def _plain_rows(o): return json.loads(o.to_json(orient='records'))
+
+def _of_cycles(f):
+    "The schedule as the rates show it, the cycles, and what their restarts cost and gave"
+    if len(shocks(f)) == 0: return []
+    fit = recover_schedule(f, 6) if f.lr.notna().all() else dict(found=False)
+    known = f'<p>The rates are those of a cosine with T_0 {fit["T_0"]}, from {fit["base_lr"]:g} to {fit["eta_min"]:g}.</p>' if fit['found'] else ''
+    keep = ['cycle', 'first', 'last', 'epochs', 'complete', 'lr_first', 'lr_last', 'test_acc_first', 'best_epoch', 'best_test_acc', 'gain']
+    return ['<h2>Cycles</h2>', known, _columns(phases(f)[keep], 'cycle'), '<h3>Restarts</h3>', _rows(shocks(f)), _rows(recoveries(f))]
+
+def _beside_record(f):
+    ref = reference_run()
+    both = [e for e in f.epoch if e <= len(ref) and f.test_acc[e] == f.test_acc[e]]
+    if not both: return '<p>There is no epoch to compare.</p>'
+    ahead = f.test_acc[both[-1]] - ref.test_acc[both[-1]]
+    return (f'<p>After {both[-1]} epochs the recorded ImageNet run stood at {ref.test_acc[both[-1]]:.2f} %; this run is '
+            f'{abs(ahead):.2f} points {"ahead" if ahead >= 0 else "behind"}. Other data makes other numbers: the shapes are what '
+            'compares.</p>')
+
 def run_report(
     folder, # of a run
 ) -> str: # a self-contained HTML page
@@ -123,18 +160,16 @@ def run_report(
     folder = Path(folder)
     h,f,cfg = read_history(folder),run_frame(folder),run_config(folder)
     best = f'best test accuracy <b>{h["best_test_accuracy"]:.2f} %</b> in epoch {h["best_epoch"]} of {len(f)}' if h['best_epoch'] else 'no epoch had a test accuracy'
-    ref = reference_run()
-    same = [e for e in f.epoch if e <= len(ref)]
-    ahead = f.test_acc.iloc[len(same)-1] - ref.test_acc.iloc[len(same)-1] if same else float('nan')
+    tested = f.test_acc.notna().any()
     parts = [f'<p>{best}; {sum(s or 0 for s in h["seconds"]):,.0f} s of training and '
              f'testing{"; stopped early: "+escape(h["stopped"]) if h.get("stopped") else ""}.</p>',
-             _picture(plot_history(h), 'accuracy, loss, rate and gap')]
-    parts.append('<h2>Beside the record</h2>')
-    if same: parts.append(f'<p>After {len(same)} epochs the recorded ImageNet run stood at '
-                          f'{ref.test_acc.iloc[len(same)-1]:.2f} %; this run is {abs(ahead):.2f} points '
-                          f'{"ahead" if ahead >= 0 else "behind"}. Other data makes other numbers: the shapes are what '
-                          'compares.</p>')
-    parts.append(_picture(compare(folder)[2], 'test accuracy beside the record'))
+             _picture(plot_run(f) if tested else plot_history(h), 'accuracy, loss, rate and gap')]
+    parts += _of_cycles(f) if tested else []
+    parts += ['<h2>Beside the record</h2>', _beside_record(f), _picture(compare(folder)[2], 'test accuracy beside the record')]
+    if tested:
+        heads = dict(statement='statement', section='where', stated='stated', measured='this run', verdict='here', why='')
+        said = _table([[c[k] for k in heads] for c in claims_of(f)], heads.values(), 'text')
+        parts.append('<h3>What was said of the recorded run, on this one</h3>' + said)
     cols = [k for k in h if isinstance(h[k], list) and len(h[k]) == len(f)]
     parts.append(_folded('Every epoch', _table(zip(*(h[k] for k in cols)), cols)))
     if cfg: parts.append(_folded('Config', _table(sorted(cfg.items()), ('option', 'value'), 'text')))
@@ -146,31 +181,43 @@ def run_report(
     return _page(f'{folder.name}: {cfg.get("run.model", "a run")} on {cfg.get("run.dataset", "unknown data")}', parts)
 
 # %% ../nbs/63_report.ipynb #d06b50be
-def reference_figures() -> dict: # plain values: claims, schedule, phases, shocks, early stopping
+def reference_figures() -> dict: # plain values: claims, schedule, phases, shocks, recoveries, gap, steadiness, early stopping
     "What is to be said of the recorded run"
-    f = reference_run()
+    f,g = reference_run(),gap(reference_run())
+    rules = [dict(patience=p, cycles=c) for p,c in ((5, False), (15, False), (28, False), (15, True))]
     return dict(claims=claims(), counts=claim_counts(),
                 schedule={k: list(v) if isinstance(v, tuple) else v for k,v in recover_schedule(f).items()},
-                phases=_plain_rows(phases(f)), shocks=_plain_rows(shocks(f)), recoveries=_plain_rows(recoveries(f)))
+                phases=_plain_rows(phases(f)), shocks=_plain_rows(shocks(f)), recoveries=_plain_rows(recoveries(f)),
+                gap=dict(lowest=g.min(), highest=g.max(), at_best=g[f.test_acc.idxmax()]),
+                steadiness=_plain_rows(steadiness(f).rename_axis('definition').reset_index()),
+                early_stopping=[r | replay(f, **r) for r in rules])
 
-def _plain_rows(o): return json.loads(o.to_json(orient='records'))
+def _schedule_words(s):
+    "The recovered schedule in sentences"
+    (a,b),(lo,hi) = s['base_lr_interval'],s['eta_min_interval']
+    return (f'<p>A cosine with warm restarts every <b>{s["T_0"]}</b> epochs, from <b>{s["base_lr"]:g}</b> (the digits allow {a:.6f} to {b:.6f}) down to '
+            f'<b>{s["eta_min"]:g}</b> ({lo:.2g} to {hi:.2g}), explains {s["explained"]} of {s["rows"]} rows to their last digit, and no other length does.</p>'
+            f'<p>The log has a seam: rows 1 to {s["seam"]-1} show the rate of the <i>next</i> epoch, rows {s["seam"]} to {s["rows"]} the one in use, so that row '
+            f'{s["seam"]} repeats row {s["seam"]-1}. The program was stopped and started again there, most likely.</p>')
 
 def reference_report() -> str: # a self-contained HTML page
     "The recorded run, its schedule, its phases, and every statement about it"
     f,r = reference_run(),reference_figures()
     said = ', '.join(f'{v}: {n}' for v,n in r['counts'].items()) + f', of {len(r["claims"])} statements'
-    rows = lambda o: _table([list(d.values()) for d in o], list(o[0])) if o else ''
     best = f.loc[f.test_acc.idxmax()]
+    stops = pd.DataFrame(r['early_stopping']).drop(columns='why').rename(columns=dict(cycles='judged at cycle ends'))
     parts = [f'<p>92 epochs of <code>resnet50-pytorch</code> on ImageNet-1K; best test accuracy <b>{best.test_acc:.2f} '
              f'%</b> in epoch {int(best.epoch)}. {said}.</p>',
              _picture(plot_run(f), 'the recorded run'), '<h2>Schedule, recovered from the printed rates</h2>',
-             _table(r['schedule'].items(), ('', ''), 'text'), '<h2>Phases</h2>',
-             _table([[k.replace('_', ' '), *(d[k] for d in r['phases'])] for k in r['phases'][0] if k != 'cycle'],
-                    ('', *(f'cycle {d["cycle"]}' for d in r['phases']))), '<h2>Restarts</h2>', rows(r['shocks']),
-             rows(r['recoveries']), '<h2>Statements</h2>']
+             _schedule_words(r['schedule']), '<h2>Cycles</h2>', _columns(phases(f), 'cycle'), '<h2>Restarts</h2>',
+             _rows(shocks(f)), _rows(recoveries(f)), '<h2>Which loss was steadier?</h2>',
+             _table([list(d.values()) for d in r['steadiness']], ('definition', 'training', 'test')),
+             '<h2>Early stopping, replayed</h2>', _rows(stops), '<h2>Statements</h2>',
+             '<p>Evidence is the <i>record</i>, facts <i>published</i> by others, or the guide\'s own <i>formula</i>.</p>']
     for v in r['counts']:
         mine = [c for c in r['claims'] if c['verdict'] == v]
-        heads = dict(id='', statement='statement', section='where', stated='stated', measured='the table', why='why')
+        heads = dict(id='', statement='statement', section='where', stated='stated', measured='measured',
+                     evidence='evidence', why='why')
         table = _table([[c[k] for k in heads] for c in mine], heads.values(), 'text')
         parts.append(_folded(f'{v} ({len(mine)})', table, v == 'contradicted'))
     return _page('The run that reached 73.84 %', parts)
