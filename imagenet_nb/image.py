@@ -6,7 +6,7 @@
 __all__ = ['drawn_card', 'BadImage', 'one_thread', 'LazyImage']
 
 # %% ../nbs/06_image.ipynb #ddd554bb
-import io
+import errno, io, os, stat
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -56,15 +56,18 @@ def _naming(
 def _jpeg_head(
     b: bytes, # a file's content
 ): # (width, height, EXIF block), or None where this is no ordinary JPEG
-    "Read the segments of a JPEG up to its frame header (SOF0 to SOF2)"
+    "Read the segments of a JPEG up to its scan (SOS): the frame header (SOF0 to SOF2), and EXIF in one block or several"
     if b[:3] != b'\xff\xd8\xff': return None
-    i,exif = 2,b''
+    i,exif,size = 2,b'',None
     while i+10 <= len(b) and b[i] == 0xFF:
         m,n = b[i+1],int.from_bytes(b[i+2:i+4], 'big')
+        if m == 0xDA: return (*size, exif) if size else None
         if m in (0xC0, 0xC1, 0xC2):
             h,w = int.from_bytes(b[i+5:i+7], 'big'),int.from_bytes(b[i+7:i+9], 'big')
-            return (w, h, exif) if b[i+4] == 8 and b[i+9] in (1, 3) and w and h else None
-        if m == 0xE1 and b[i+4:i+10] == b'Exif\0\0': exif = b[i+4:i+2+n]
+            if b[i+4] != 8 or b[i+9] not in (1, 3) or not w or not h: return None
+            size = w,h
+        if m == 0xE1 and b[i+4:i+10] == b'Exif\0\0': exif += b[i+10 if exif else i+4:i+2+n]
+        elif m == 0xE1 and b'tiff:Orientation' in b[i+4:i+2+n]: return None # XMP: Pillow reads it
         i += 2+n
 
 # %% ../nbs/06_image.ipynb #48796aec
@@ -104,8 +107,11 @@ def _upright(
 def _pil_rgb(
     im: Image.Image, # any mode
 ) -> np.ndarray: # H×W×3 uint8
-    "RGB of a Pillow image: alpha is dropped (as torchvision does), 16-bit grey keeps its upper byte"
-    if im.mode[0] == 'I': return np.repeat((np.asarray(im) >> 8).clip(0, 255).astype(np.uint8)[...,None], 3, 2)
+    "RGB of a Pillow image: alpha is dropped (as torchvision does), 16-bit grey keeps its upper byte where it uses it"
+    if im.mode[0] == 'I':
+        a = np.asarray(im)
+        a = a if im.mode == 'I' and a.max() < 256 else a >> 8
+        return np.repeat(a.clip(0, 255).astype(np.uint8)[...,None], 3, 2)
     return np.asarray(im.convert('RGB'))
 
 def _parse(
@@ -119,13 +125,20 @@ def _parse(
         if head and head[0]*head[1] > 2*Image.MAX_IMAGE_PIXELS:
             raise ValueError(f'{head[0]}×{head[1]} pixels: a decompression bomb')
         if head and _whole(b): return b,head[:2],_turn(lambda: _exif(head[2])) if head[2] else 1
+        if b[:4] in (b'%!PS', b'\xc5\xd0\xd3\xc6'): raise UnidentifiedImageError # Pillow would call another program
         b = Image.open(io.BytesIO(b))
+    if b.format == 'TIFF': return b,tuple(b.size),1 # Pillow turns these by itself
     return b,tuple(b.size),_turn(lambda: Image.Image.getexif(b)) # a PNG's own `getexif` decodes it, and hides that it is broken
 
 # %% ../nbs/06_image.ipynb #19471eb9
 # the bits that mean "reduced"; beside IMREAD_COLOR_RGB the "grayscale" in their names means nothing
 _reduced = {1: 0, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
             4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
+
+def _content(path):
+    "The bytes of a file; a pipe would make everybody wait for ever"
+    if not stat.S_ISREG(os.stat(path).st_mode): raise OSError(errno.EINVAL, 'not a file', path)
+    return Path(path).read_bytes()
 
 @cache
 def one_thread():
@@ -152,7 +165,7 @@ class LazyImage:
     def _open(self):
         "(JPEG bytes, array or PIL image; stored size; EXIF orientation)"
         if self._opened is None:
-            b = Path(self.src).read_bytes() if isinstance(self.src, str) else self.src
+            b = _content(self.src) if isinstance(self.src, str) else self.src
             with _naming(self.src): self._opened = _parse(b)
         return self._opened
 

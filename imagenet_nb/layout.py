@@ -7,6 +7,7 @@ __all__ = ['extensions', 'split_folders', 'list_classes', 'flat_labels', 'Tree',
 
 # %% ../nbs/08_layout.ipynb #64fa41d0
 import csv, json, os, re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -14,15 +15,25 @@ import numpy as np
 from .core import UserError, address_seed, whole_file
 
 # %% ../nbs/08_layout.ipynb #22288052
+@contextmanager
+def _readable(root):
+    "Turn what the system says into a `UserError`"
+    try: yield
+    except UserError: raise
+    except OSError as e: raise UserError(f'--data-dir {root}: {e.filename or root} cannot be read ({e.strerror})') from None
+
 extensions = ('.jpeg', '.jpg', '.png', '.webp', '.bmp', '.gif', '.tif', '.tiff')
 
 def split_folders(
     root, # what `--data-dir` names
 ) -> tuple: # (training folder, validation folder)
     "The folders of the two sets under `root`"
-    root = Path(root)
-    if not root.is_dir(): raise UserError(f'--data-dir {root}: there is no such folder')
-    for base in (root, root/'ILSVRC'/'Data'/'CLS-LOC'):
+    with _readable(root): return _split_folders(Path(root))
+
+def _split_folders(root):
+    if not root.is_dir():
+        raise UserError(f'--data-dir {root}: ' + ('this is a file' if root.is_file() else 'there is no such folder'))
+    for base in (root, root/'ILSVRC'/'Data'/'CLS-LOC', root/'Data'/'CLS-LOC'):
         val = next((base/o for o in ('val', 'valid', 'validation') if (base/o).is_dir()), None)
         if (base/'train').is_dir() and val: return base/'train',val
     if (root/'train').is_dir(): raise UserError(f'--data-dir {root}: there is train/ but no val/ beside it')
@@ -38,9 +49,13 @@ def _images(folder):
     with os.scandir(folder) as files:
         return sorted(f.name for f in files if f.name.lower().endswith(extensions) and not f.name.startswith('.'))
 
+def _is_folder(entry):
+    try: return entry.is_dir()
+    except OSError: return False # a link that leads to itself
+
 def _classes(folder):
     "The names of the class folders in `folder`, sorted"
-    with os.scandir(folder) as o: return sorted(c.name for c in o if not c.name.startswith('.') and c.is_dir())
+    with os.scandir(folder) as o: return sorted(c.name for c in o if not c.name.startswith('.') and _is_folder(c))
 
 def list_classes(
     folder, # `train/` or `val/`
@@ -49,32 +64,61 @@ def list_classes(
     return {c: _images(os.path.join(folder, c)) for c in _classes(folder)}
 
 # %% ../nbs/08_layout.ipynb #7be65dcd
-def _devkit(path, names, ids):
-    meta = next((p for p in (path.with_name('meta.mat'), path.parent/'data'/'meta.mat', path.parent.parent/'meta.mat')
-                 if p.exists()), None)
+def _stem(name): return os.path.splitext(os.path.basename(name.replace('\\', '/')))[0]
+def _text(path): return path.read_text(encoding='utf-8-sig') # some editors begin a file with a mark
+
+def _devkit(path, names, ids, places):
+    meta = next((p/'meta.mat' for p in (path.parent, *places) if (p/'meta.mat').is_file()), None)
     if meta is None:
         raise UserError(f'{path}: its numbers are the devkit\'s own, and meta.mat, which says what they mean, is not '
                         'beside it')
     from scipy.io import loadmat
     synsets = np.atleast_1d(loadmat(meta, squeeze_me=True)['synsets'])
     wnid = {int(s['ILSVRC2012_ID']): str(s['WNID']) for s in synsets if int(s['num_children']) == 0}
-    rows = path.read_text().split()
-    if len(rows) != len(names): raise UserError(f'{path}: {len(rows)} labels for {len(names)} images')
-    return {n: wnid.get(int(r), r) for n,r in zip(names, rows)}
+    rows = _text(path).split()
+    number = {n: re.fullmatch(r'ILSVRC2012_val_(\d{8})', _stem(n)) for n in names}
+    if odd := [n for n,m in number.items() if not m or not 0 < int(m[1]) <= len(rows)]:
+        raise UserError(f'{path}: it has no line for {odd[0]}: expected are names like ILSVRC2012_val_00000001.JPEG')
+    return [(n, wnid.get(int(rows[int(m[1])-1]), rows[int(m[1])-1])) for n,m in number.items()]
 
-def _kaggle(path, names, ids):
-    with open(path, newline='') as f: rows = list(csv.DictReader(f))
-    return {r['ImageId']: r['PredictionString'].split()[0] for r in rows}
+def _kaggle(path, names, ids, places):
+    rows = csv.DictReader(_text(path).splitlines())
+    return [(r['ImageId'], r['PredictionString'].split()[0]) for r in rows if r['ImageId'] and r['PredictionString']]
 
-def _lines(path, names, ids):
-    rows = [re.split(r'[,;\s]+', o.strip()) for o in path.read_text().splitlines() if o.strip()]
-    if not re.search(r'\d', rows[0][-1]) and rows[0][-1] not in ids: rows = rows[1:] # a header
-    number = all(len(r) > 1 and r[1].isdigit() and r[1] not in ids for r in rows)
-    return {r[0]: ids[int(r[1])] if number and int(r[1]) < len(ids) else r[1] for r in rows if len(r) > 1}
+def _cells(path, stems):
+    "A table of names and labels as lists of cells, one of which is the name of an image"
+    lines = [l for l in _text(path).splitlines() if l.strip()]
+    sep = next((s for s in ',;\t' if lines and s in lines[-1]), None)
+    if sep: return [[c.strip() for c in r] for r in csv.reader(lines, delimiter=sep)]
+    return [w if _stem((w := l.split())[0]) in stems or len(w) < 3 else l.rsplit(None, 1) for l in lines]
+
+def _lines(path, names, ids, places):
+    stems,known = {_stem(n) for n in names},set(ids)
+    rows = _cells(path, stems)
+    start = next((i for i,r in enumerate(rows) if len(r) > 1 and any(_stem(c) in stems for c in r)), None)
+    if start is None: raise UserError(f'{path}: no line of it has the name of an image and a label')
+    first = rows[start] # what stands before is a header
+    x = next(i for i,c in enumerate(first) if _stem(c) in stems)
+    others = [*range(x+1, len(first)), *range(x)]
+    y = next((i for i in others if first[i] in known), others[0])
+    rows = [r for r in rows[start:] if len(r) > max(x, y)]
+    if all(r[y].isdigit() and r[y] not in known for r in rows):
+        seen = {int(r[y]) for r in rows}
+        if 0 not in seen and max(seen) < len(ids):
+            raise UserError(f'{path}: no image has the label 0; are classes counted from 0, or from 1? Use their names')
+        return [(r[x], ids[int(r[y])] if int(r[y]) < len(ids) else r[y]) for r in rows]
+    return [(r[x], r[y]) for r in rows]
 
 _truths = [('ILSVRC2012_validation_ground_truth.txt', _devkit), ('LOC_val_solution.csv', _kaggle),
            *((n, _lines) for n in ('val.txt', 'val.csv', 'val_labels.csv', 'val_labels.txt', 'val_map.txt',
                                    'labels.csv'))]
+
+def _places(root, val):
+    "The folders in which a file of labels may lie"
+    root,val = Path(root),Path(val)
+    kits = [root/'devkit', *sorted(p for p in root.glob('*devkit*') if p.is_dir() and p.name != 'devkit')]
+    above = [p for p in val.absolute().parents[1:5] if (p/'LOC_val_solution.csv').is_file()] # Kaggle's archive
+    return list(dict.fromkeys([val, val.parent, root, *(o for k in kits for o in (k, k/'data')), *above]))
 
 def flat_labels(
     root, # what `--data-dir` names
@@ -83,25 +127,39 @@ def flat_labels(
     ids: list, # the training set's class identifiers, sorted
 ) -> list: # the class identifier of each image
     "The labels of a validation folder without class folders, from the file that says them"
-    places = [Path(val), Path(val).parent, Path(root),
-              *(Path(root)/o for o in ('devkit', 'devkit/data', 'ILSVRC2012_devkit_t12', 'ILSVRC2012_devkit_t12/data'))]
-    found = next(((p/n, read) for p in places for n,read in _truths if (p/n).is_file()), None)
-    if found is None:
+    places = _places(root, val)
+    found,good,bad = [(p/n, read) for p in places for n,read in _truths if (p/n).is_file()],{},[]
+    if not found:
         raise UserError(f'--data-dir {root}: {Path(val).name}/ holds {len(names):,} images and no class folders, and '
                         'no file says what they are; '
                         'put ILSVRC2012_validation_ground_truth.txt with meta.mat, LOC_val_solution.csv or a val.txt '
                         '("name label" a line) beside it')
-    path,read = found
-    try: labels = {os.path.splitext(os.path.basename(k))[0]: v for k,v in read(path, names, ids).items()}
-    except UserError: raise
-    except (OSError, ValueError, KeyError, IndexError) as e:
-        raise UserError(f'{path}: no labels can be read from it ({e.__class__.__name__})') from None
-    res = [labels.get(os.path.splitext(n)[0]) for n in names]
+    for path,read in found:
+        try: good[path] = _matched(path, read(path, names, ids, places), names, ids)
+        except UserError as e: bad.append(e)
+        except Exception as e: # scipy's reader alone raises five kinds
+            bad.append(UserError(f'{path}: no labels can be read from it ({e.__class__.__name__})'))
+    if not good: raise bad[0]
+    (path,res),*more = good.items()
+    for other,labels in more:
+        if labels != res: raise UserError(f'{path} and {other} disagree about the labels: move the wrong one away')
+    return res
+
+def _matched(path, pairs, names, ids):
+    "The label of each of `names`, found by its name, else by its name without the ending"
+    whole,stem = {},{}
+    for k,v in pairs:
+        for d,key in ((whole, os.path.basename(k.replace('\\', '/'))), (stem, _stem(k))): d.setdefault(key, set()).add(v)
+    count = {}
+    for n in names: count[_stem(n)] = count.get(_stem(n), 0)+1
+    res = [whole.get(n) or (stem.get(_stem(n)) if count[_stem(n)] == 1 else None) for n in names]
     if None in res:
         raise UserError(f'{path}: it has no label for {names[res.index(None)]} and {res.count(None)-1} more images')
-    if odd := sorted(set(res)-set(ids)):
+    if twice := [n for n,o in zip(names, res) if len(o) > 1]:
+        raise UserError(f'{path}: it has two labels for {twice[0]}: {", ".join(sorted(res[names.index(twice[0])]))}')
+    if odd := sorted(set().union(*res)-set(ids)):
         raise UserError(f'{path}: its label "{odd[0]}" is no class of the training set ({len(odd)} such labels)')
-    return res
+    return [next(iter(o)) for o in res]
 
 # %% ../nbs/08_layout.ipynb #8b199473
 @dataclass
@@ -113,22 +171,27 @@ class Tree:
     n_train: int # how many of them are training images
     ids: list # class identifiers, sorted
 
-def _check_classes(root, name, classes):
+def _check_classes(root, folder, classes):
     if empty := [c for c,files in classes.items() if not files]:
-        raise UserError(f'--data-dir {root}: no images in {name}/{empty[0]}'
-                        + (f' and {len(empty)-1} more classes' if empty[1:] else ''))
+        deeper = next((o for o in _classes(folder/empty[0]) if _images(folder/empty[0]/o)), None)
+        raise UserError(f'--data-dir {root}: no images in {folder.name}/{empty[0]}'
+                        + (f' and {len(empty)-1} more classes' if empty[1:] else '')
+                        + (f', but in {empty[0]}/{deeper}: they lie one folder too deep' if deeper else ''))
 
 def list_tree(
     root, # what `--data-dir` names
 ) -> Tree:
     "Every image under `root` with its label, or `UserError` where that is not certain"
+    with _readable(root): return _list_tree(root)
+
+def _list_tree(root):
     tr,va = split_folders(root)
     train,valid = list_classes(tr),list_classes(va)
     if not train: raise UserError(f'--data-dir {root}: {tr.name}/ holds no class folders')
     if len(train) < 2:
         raise UserError(f'--data-dir {root}: {tr.name}/ has one class only ({next(iter(train))}), and there is nothing '
                         'to tell apart')
-    _check_classes(root, tr.name, train)
+    _check_classes(root, tr, train)
     ids,place = list(train),{c: i for i,c in enumerate(train)}
     if not valid:
         if not (names := _images(va)): raise UserError(f'--data-dir {root}: {va.name}/ is empty')
@@ -136,7 +199,7 @@ def list_tree(
         if len({y for _,y in pairs}) < 2:
             raise UserError(f'--data-dir {root}: every image of {va.name}/ has the same label, {ids[pairs[0][1]]}')
     else:
-        _check_classes(root, va.name, valid)
+        _check_classes(root, va, valid)
         if set(train) != set(valid):
             odd = sorted(set(train) ^ set(valid))
             raise UserError(f'--data-dir {root}: {tr.name}/ and {va.name}/ have different classes, such as '
@@ -156,17 +219,16 @@ def cache_folder() -> Path: # `$XDG_CACHE_HOME/imagenet_nb`, by default under `~
 def _stamps(root):
     "A number that changes when a class folder under `root`, or a file of labels, does"
     tr,va = split_folders(root)
-    near = [p for o in (Path(root), va, va.parent) for p in o.iterdir() if p.is_file()
-            and p.suffix in ('.txt', '.csv', '.mat')][:100]
+    near = [p/n for p in _places(root, va) for n in ('meta.mat', *(n for n,_ in _truths)) if (p/n).is_file()]
     folders = [o/c for o in (tr,va) for c in ('', *_classes(o))]
-    return address_seed('index 1', *(f'{p}:{p.stat().st_mtime_ns}' for p in folders + near))
+    return address_seed('index 2', *(f'{p}:{p.stat().st_mtime_ns}' for p in folders + near))
 
 def open_tree(
     root, # what `--data-dir` names
     cache=None, # folder of the index; None takes the user's cache folder
 ) -> Tree:
     "`list_tree(root)`, from the kept index where it is still true"
-    root,stamp = Path(root).absolute(),_stamps(root)
+    with _readable(root): root,stamp = Path(root).absolute(),_stamps(root)
     path = Path(cache or cache_folder())/'index'/f'{address_seed(root):016x}.npz'
     try:
         with np.load(path, allow_pickle=False) as o:

@@ -12,7 +12,7 @@ from fastai.data.core import TfmdDL
 from fastai.data.load import DataLoader, _loaders
 from fastai.callback.core import Callback
 from fastai.torch_core import to_device
-from .core import UserError, address_seed, at, draws, libraries_kept, seed_libraries
+from .core import UserError, address_seed, at, draws, libraries_kept, one_line, seed_libraries
 
 # %% ../nbs/05_loader.ipynb #7e091444
 def batch_bounds(
@@ -39,8 +39,8 @@ def note_bad(
     item: int, # its number, where the error does not name a file
 ):
     "Add a line to the notes: in one write, so that several workers may do it"
-    line = f'{e.filename or f"item {item}"}\t{why_unreadable(e)}\n'
-    with open(path, 'ab', buffering=0) as f: f.write(line.encode('utf-8', errors='replace')[:4000])
+    line = f'{one_line(e.filename or f"item {item}")}\t{one_line(why_unreadable(e))}\n'
+    with open(path, 'ab', buffering=0) as f: f.write(line.encode('utf-8')[-4000:])
 
 # %% ../nbs/05_loader.ipynb #d899560c
 class SeededDL(TfmdDL):
@@ -98,11 +98,12 @@ class SeededDL(TfmdDL):
             if items: yield self.do_batch(items)
 
     bad_log = None # file in which what cannot be read is noted; without one it is an error
+    model_item = 0 # the item that shows what a batch is made of
 
     def do_item(self, s):
         """Item `s`, with the randomness of its address. Where it cannot be read and `bad_log` is set, it is noted;
         in a shuffled loader another item, decided by the address too, takes its place, elsewhere there is None"""
-        s = s or 0
+        if s is None: s = self.model_item
         for k in range(100):
             i = s if k == 0 else address_seed(self.seed, 'instead', s, k) % self.n
             seed_libraries(self.seed, 'item', self.epoch, s)
@@ -138,7 +139,12 @@ class SeededDL(TfmdDL):
         with libraries_kept(): return super().one_batch()
 
     def _one_pass(self):
-        with libraries_kept(): super()._one_pass()
+        "See what a batch is made of, from the first item that can be read"
+        for self.model_item in range(min(self.n, 100)):
+            try:
+                with libraries_kept(): return super()._one_pass()
+            except OSError:
+                if self.model_item == min(self.n, 100)-1: raise
 
 # %% ../nbs/05_loader.ipynb #40ca2fa7
 class LifetimeEpoch(Callback):
