@@ -6,30 +6,42 @@
 __all__ = ['look', 'Seen', 'check_files', 'check_dataset', 'report', 'check_sample', 'BadFiles']
 
 # %% ../nbs/13_preflight.ipynb #a28335b7
-import math, os, sqlite3, tempfile
+import ctypes, math, os, signal, sqlite3, stat, tempfile
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 import numpy as np
 from PIL import Image
 from fastai.callback.core import Callback
-from .core import UserError, rank, safely, whole_file, world_size
-from .image import LazyImage
+from .core import UserError, one_line, rank, safely, whole_file, world_size
+from .image import BadImage, LazyImage
 from .layout import cache_folder, open_tree
 from .loader import SeededDL, why_unreadable
 
 # %% ../nbs/13_preflight.ipynb #63c0aa1b
-def look(
-    path, # an image file
-    decode: bool=True, # every pixel, or only the header?
-) -> tuple: # (why it is unusable, or an empty string; what is odd about it, words with commas)
-    "Judge one file"
-    try:
-        im = LazyImage.create(path)
-        im.size
-        if decode: im.decode()
-        return '', ', '.join(_oddities(path))
-    except OSError as e: return why_unreadable(e), ''
+def _content(path):
+    "What a file holds; or only its beginning, closed properly, where it is a JPEG whose end is there, too"
+    if not stat.S_ISREG(os.stat(path).st_mode): raise OSError(22, 'not a file', str(path)) # a pipe would be waited for
+    with open(path, 'rb') as f:
+        head = f.read(1<<16)
+        f.seek(-min(4096, os.fstat(f.fileno()).st_size), os.SEEK_END)
+        if head[:3] == b'\xff\xd8\xff' and b'\xff\xd9' in f.read(): return head + b'\xff\xd9'
+        f.seek(0)
+        return f.read()
+
+def _cut(b):
+    "Is the end missing? (of other formats only decoding can tell)"
+    if b[:3] == b'\xff\xd8\xff': return b.rfind(b'\xff\xd9') <= b.rfind(b'\xff\xda')
+    return b[:8] == b'\x89PNG\r\n\x1a\n' and b'IEND' not in b
+
+def _glance(path):
+    "Why a file is unusable, as far as its header and its end say"
+    b = _content(path)
+    try: LazyImage.create(b).size
+    except BadImage: LazyImage.create(path).size # its header may be longer than the beginning
+    if _cut(b): raise OSError('the end is missing')
 
 _named = {'JPEG': ('.jpg', '.jpeg'), 'PNG': ('.png',), 'GIF': ('.gif',), 'WEBP': ('.webp',), 'BMP': ('.bmp',),
           'TIFF': ('.tif', '.tiff')}
@@ -39,95 +51,119 @@ def _oddities(path):
         if Path(path).suffix.lower() not in _named.get(im.format, ()): yield f'{im.format} named {Path(path).suffix}'
         if im.mode != 'RGB': yield im.mode
         if getattr(im, 'n_frames', 1) > 1: yield 'animated'
-        try: turned = Image.Image.getexif(im).get(0x0112, 1) not in (0, 1)
+        try: turned = Image.Image.getexif(im).get(0x0112, 1) in range(2, 9)
         except Exception: yield 'broken EXIF'; return
         if turned: yield 'turned by EXIF'
 
-# %% ../nbs/13_preflight.ipynb #bfb9d35c
-def _look_all(args):
-    "For a worker: (size, mtime, why, odd) of each of `paths`"
-    paths,decode = args
-    res = []
-    for p in paths:
-        try: s = os.stat(p); stamp = s.st_size,s.st_mtime_ns
-        except OSError: stamp = -1,-1
-        res.append((*stamp, *look(p, decode)))
-    return res
+def _judge(path, decode):
+    "(why it is unusable, what is odd, is that a matter of its content?)"
+    try:
+        LazyImage.create(path).decode() if decode else _glance(path)
+        return '', ', '.join(_oddities(path)), True
+    except OSError as e: return one_line(why_unreadable(e)), '', e.errno is None
 
+def look(
+    path, # an image file
+    decode: bool=True, # every pixel, or only the header and the end?
+) -> tuple: # (why it is unusable, or an empty string; what is odd about it, words with commas)
+    "Judge one file"
+    return _judge(path, decode)[:2]
+
+# %% ../nbs/13_preflight.ipynb #8511efed
 class Seen:
     "What earlier checks have found, by path, size and time stamp"
     def __init__(self, path):
         self.db = None
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self.db = sqlite3.connect(path, timeout=30)
-            self.db.execute('create table if not exists seen (path text primary key, size int, mtime int, decoded int, '
-                            'why text, odd text)')
+            try: self._open(path)
+            except sqlite3.OperationalError: raise
+            except sqlite3.DatabaseError: Path(path).unlink(); self._open(path) # damaged: begun anew
         except (OSError, sqlite3.Error): self.db = None # only slower
+
+    def _open(self, path):
+        self.db = sqlite3.connect(path, timeout=30)
+        self.db.execute('create table if not exists seen2 (path blob primary key, size int, mtime int, decoded int, '
+                        'why text, odd text)')
+
     def get(self, paths, decode):
         "path → (why, odd) of those that are unchanged since"
-        res = {}
+        res,names = {},{os.fsencode(p): p for p in paths}
         if self.db is None: return res
         try:
-            rows = self.db.execute('select path, size, mtime, why, odd from seen where decoded >= ? and path in '
-                                   f'({",".join("?"*len(paths))})', (int(decode), *paths)).fetchall()
+            rows = self.db.execute('select path, size, mtime, why, odd from seen2 where decoded >= ? and path in '
+                                   f'({",".join("?"*len(names))})', (int(decode), *names)).fetchall()
         except sqlite3.Error: return res
-        for p,size,mtime,why,odd in rows:
-            try: s = os.stat(p)
+        for b,size,mtime,why,odd in rows:
+            try: s = os.stat(b)
             except OSError: continue
-            if (s.st_size, s.st_mtime_ns) == (size, mtime): res[p] = why,odd
+            if (s.st_size, s.st_mtime_ns) == (size, mtime): res[names[b]] = why,odd
         return res
+
     def put(self, paths, rows, decode):
+        "Remember the `rows` that `_look_all` has made of `paths`"
+        new = [(os.fsencode(p), *r[:2], int(decode), *r[2:]) for p,r in zip(paths, rows) if r[0] >= 0]
         if self.db is None: return
-        try:
-            with self.db:
-                self.db.executemany('insert or replace into seen values (?,?,?,?,?,?)',
-                                    [(p, r[0], r[1], int(decode), r[2], r[3]) for p,r in zip(paths, rows)])
-        except sqlite3.Error: pass
+        with suppress(sqlite3.Error), self.db: self.db.executemany('insert or replace into seen2 values (?,?,?,?,?,?)', new)
+
+# %% ../nbs/13_preflight.ipynb #fe171e06
+def _as_worker():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(Exception): ctypes.CDLL(None).prctl(1, signal.SIGKILL) # Linux: PR_SET_PDEATHSIG
+
+def _look_all(paths, decode):
+    "For a worker: (size, mtime, why, odd) of each of `paths`; no size where it should not be remembered"
+    res = []
+    for p in paths:
+        try: s = os.stat(p); stamp = s.st_size,s.st_mtime_ns
+        except OSError: stamp = -1,-1
+        *found,lasting = _judge(p, decode)
+        res.append((*(stamp if lasting else (-1, -1)), *found))
+    return res
 
 def check_files(
     paths: list, # image files
-    decode: bool=True, # every pixel, or only headers?
+    decode: bool=True, # every pixel, or only headers and ends?
     workers: int=None, # processes; None: one for each CPU
     cache=None, # folder of the memory; None takes the user's cache folder
     progress: bool=True, # show a bar on standard error where that is a terminal?
 ) -> dict: # path → (why it is unusable or '', what is odd about it), of every file that is either
     "Look at `paths` in parallel, leaving out what is known"
     from tqdm import tqdm
-    seen,res,n = Seen(Path(cache or cache_folder())/'files.sqlite'),{},400
-    chunks = [paths[i:i+n] for i in range(0, len(paths), n)]
-    def todo():
-        for c in chunks:
-            known = seen.get(c, decode)
-            res.update({p: v for p,v in known.items() if any(v)})
-            bar.update(len(known))
-            if new := [p for p in c if p not in known]: yield new
-    with tqdm(total=len(paths), desc='files', unit='',
-              disable=None if progress else True) as bar, ProcessPoolExecutor(workers) as pool:
-        waiting = []
-        def take(most):
-            while len(waiting) > most:
-                c,job = waiting.pop(0)
-                rows = job.result()
-                seen.put(c, rows, decode)
-                res.update({p: r[2:] for p,r in zip(c, rows) if any(r[2:])})
-                bar.update(len(c))
-        for c in todo():
-            waiting.append((c, pool.submit(_look_all, (c, decode))))
-            take(2*(workers or os.cpu_count() or 1)) # a list of a million futures would be the largest thing here
-        take(0)
+    seen,res,waiting,workers = Seen(Path(cache or cache_folder())/'files.sqlite'),{},[],workers or os.cpu_count() or 1
+    n = max(1, min(400, len(paths)//(4*workers)))
+    def done(c, rows):
+        seen.put(c, rows, decode); bar.update(len(c))
+        res.update({p: r[2:] for p,r in zip(c, rows) if any(r[2:])})
+    def take(most): # a list of a million futures would be the largest thing here
+        while waiting and (len(waiting) > most or waiting[0][1].done()):
+            c,job = waiting.pop(0)
+            done(c, job.result())
+    with tqdm(total=len(paths), desc='files', unit='', disable=None if progress else True) as bar, \
+            ProcessPoolExecutor(workers, initializer=_as_worker) as pool:
+        try:
+            for c in (paths[i:i+n] for i in range(0, len(paths), n)):
+                known = seen.get(c, decode)
+                res.update({p: v for p,v in known.items() if any(v)}); bar.update(len(known))
+                if new := [p for p in c if p not in known]: waiting.append((new, pool.submit(_look_all, new, decode)))
+                take(2*workers)
+            take(0)
+        except BrokenProcessPool:
+            raise UserError('a checking process was killed, most likely because memory ran out: give fewer --workers') from None
+        except BaseException: pool.shutdown(cancel_futures=True); raise
     return dict(sorted(res.items()))
 
 # %% ../nbs/13_preflight.ipynb #7e5e285e
+def _paths(t): return [os.path.join(t.base, os.fsdecode(f)) for f in t.files]
+
 def check_dataset(
     root, # the folder that holds `train/` and `val/`
-    decode: bool=False, # every pixel, or only headers?
+    decode: bool=False, # every pixel, or only headers and ends?
     workers: int=None, # processes
 ) -> dict: # plain values
     "What there is to know of a folder of photographs"
     t = open_tree(root)
-    paths = [os.path.join(t.base, os.fsdecode(f)) for f in t.files]
-    found = check_files(paths, decode, workers)
+    found = check_files(_paths(t), decode, workers)
     per = np.bincount(t.labels[:t.n_train], minlength=len(t.ids))
     odd = Counter(o for _,words in found.values() for o in words.split(', ') if o)
     return dict(root=str(root), classes=len(t.ids), class_ids=t.ids, train_items=t.n_train,
@@ -143,10 +179,10 @@ def report(
     rows = [f'{r["root"]}: {r["train_items"]:,} images to train, {r["valid_items"]:,} to test, {r["classes"]} classes '
             f'of {r["smallest_class"]:,} to {r["largest_class"]:,} images']
     rows += [f'  {n:,} {o}: decoded correctly' for o,n in r['odd'].items()]
-    rows += [f'{p}\t{why}' for p,why in r['bad_files'].items()]
+    rows += [f'{one_line(p)}\t{why}' for p,why in r['bad_files'].items()]
     n = len(r['bad_files'])
-    return '\n'.join(rows + [f'{n:,} files cannot be used' if n else 'every file '
-                             + ('was decoded' if r['decoded'] else 'has a good header (--decode reads all of it)')])
+    return '\n'.join(rows + [f'{n:,} file{"s"*(n > 1)} cannot be used' if n else 'every file '
+                             + ('was decoded' if r['decoded'] else 'begins and ends well (--decode reads all of it)')])
 
 # %% ../nbs/13_preflight.ipynb #ccce5da4
 def check_sample(
@@ -159,16 +195,24 @@ def check_sample(
     bad = [(p, why) for p in (os.path.join(t.base, os.fsdecode(t.files[i])) for i in some) if (why := look(p)[0])]
     if len(bad) > max(1, len(some)/4):
         raise UserError(f'--data-dir {root}: {len(bad)} of {len(some)} images looked at cannot be read, such as '
-                        f'{bad[0][0]} ({bad[0][1]}); `imagenet_check {root}` lists them')
+                        f'{one_line(bad[0][0])} ({bad[0][1]}); `imagenet_check {root}` lists them')
 
 # %% ../nbs/13_preflight.ipynb #fafc2309
+def _listed(path):
+    "The lines of a `bad_files.txt`: path → reason"
+    if not path.exists(): return {}
+    lines = path.read_text(encoding='utf-8', errors='replace').split('\n')
+    return dict(l.split('\t', 1) for l in lines if '\t' in l)
+
+def _still(bad): return {p: why for p,why in bad.items() if look(p)[0]}
+
 class BadFiles(Callback):
     "Count the files that cannot be read, list them in the run's folder, and stop where there are too many"
     order = 66 # after the epoch has been saved
     def __init__(self,
         folder, # of the run
         most: float=.001, # share of all files that may be broken; above 0 one always may
-    ): self.path,self.most,self.bad,self.log = Path(folder)/'bad_files.txt',most,{},None
+    ): self.path,self.most,self.bad,self.log,self.loaders = Path(folder)/'bad_files.txt',most,{},None,[]
 
     _learn = None
     @property
@@ -176,26 +220,39 @@ class BadFiles(Callback):
     @learn.setter
     def learn(self, v):
         "fastai takes the callback off however the fit ends: an error elsewhere must not cost the list"
-        if v is None and self.log: self._close(world_size() == 1)
+        if v is None: self.close()
         self._learn = v
 
-    def before_fit(self):
-        self.loaders = [dl for dl in self.dls.loaders if isinstance(dl, SeededDL)]
+    def watch(self,
+        learn, # a `Learner`
+    ):
+        "Begin to note; before the fit, where something else looks at images first"
+        if self.log: return
+        self.loaders = [dl for dl in learn.dls.loaders if isinstance(dl, SeededDL)]
         self.total = sum(dl.n for dl in self.loaders)
         fd,self.log = tempfile.mkstemp(prefix='imagenet_nb_', suffix='.txt'); os.close(fd)
         for dl in self.loaders: dl.bad_log = self.log
-        self.read = 0
-        if self.path.exists():
-            lines = self.path.read_text(encoding='utf-8', errors='replace').splitlines()
-            self.bad = dict(l.split('\t', 1) for l in lines if '\t' in l)
+        self.read,self.bad = 0,_still(_listed(self.path))
         self.old = len(self.bad)
+
+    def before_fit(self): self.watch(self.learn)
+
+    def state(self) -> dict: # plain values
+        "What a run that goes on must know"
+        if self.log: self._read(self.log)
+        return dict(bad=dict(self.bad))
+    def load_state(self,
+        d: dict, # from `state`
+    ):
+        "Go on counting"
+        self.bad = _still(d['bad']) | self.bad
 
     def _read(self, log):
         "Take over what the workers have noted since"
         if os.path.getsize(log) == self.read: return
-        with open(log, encoding='utf-8', errors='replace') as f:
+        with open(log, encoding='utf-8', errors='replace', newline='\n') as f:
             f.seek(self.read); text = f.read(); self.read = f.tell()
-        self.bad.update(l.split('\t', 1) for l in text.splitlines() if '\t' in l)
+        self.bad.update(l.split('\t', 1) for l in text.split('\n') if '\t' in l)
 
     def _take(self):
         "Read on, and stop where it is too much"
@@ -210,19 +267,21 @@ class BadFiles(Callback):
     def after_epoch(self): self._take()
 
     def _list(self):
-        if rank() or not self.bad: return
+        if rank(): return
         def write():
+            if not self.bad: return self.path.unlink(missing_ok=True) # all of them were repaired
             with whole_file(self.path) as p:
                 p.write_text(''.join(f'{f}\t{why}\n' for f,why in sorted(self.bad.items())), encoding='utf-8')
         safely(str(self.path), write)
 
-    def _close(self, whole):
-        "The last look, and the list where it is `whole`; nobody writes to the log any more"
+    def close(self, whole=None):
+        "The last look, and the list where it is `whole` (None: where this is the only rank); nobody writes to the log any more"
+        if not self.log: return
         for dl in self.loaders: dl.bad_log = None
         log,self.log = self.log,None
         try:
             self._read(log)
-            if whole: self._list()
+            if whole or whole is None and world_size() == 1: self._list()
         finally: os.unlink(log)
 
     def after_fit(self):
@@ -231,6 +290,7 @@ class BadFiles(Callback):
             import torch.distributed as dist
             every = [None]*world_size(); dist.all_gather_object(every, self.bad)
             for o in every: self.bad.update(o)
-        self._close(True)
+        self.close(True)
         if len(self.bad) > self.old and not rank():
-            print(f'{len(self.bad)} files could not be read and were replaced: {self.path}', flush=True)
+            n = len(self.bad)
+            print(f'{n} file{"s"*(n > 1)} could not be read and {"were" if n > 1 else "was"} replaced: {self.path}', flush=True)

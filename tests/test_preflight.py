@@ -44,7 +44,7 @@ good = { # these come out as RGB
     'comment.jpg': jpeg[:2] + b'\xff\xfe' + struct.pack('>H', 1002) + b'x'*1000 + jpeg[2:], 'trailing.jpg': jpeg + b'\0'*500, 'tiny.png': encoded(photo(1, 1), 'PNG'), 'thin.jpg': encoded(photo(200, 1)), 'wide.jpg': encoded(photo(900, 4)),
 }
 broken = { # these cannot be used
-    'empty.jpg': b'', 'zeros.jpg': b'\0'*2000, 'noise.jpg': bytes(rng.randint(0, 255, 3000, dtype=np.uint8)), 'html.jpg': b'<!DOCTYPE html><html>404</html>', 'text.png': b'not an image', 'cut.jpg': jpeg[:len(jpeg)//2], 'cut_head.jpg': jpeg[:30], 'cut_end.jpg': jpeg[:-200],
+    '0_the_first.jpg': b'', 'empty.jpg': b'', 'zeros.jpg': b'\0'*2000, 'noise.jpg': bytes(rng.randint(0, 255, 3000, dtype=np.uint8)), 'html.jpg': b'<!DOCTYPE html><html>404</html>', 'text.png': b'not an image', 'cut.jpg': jpeg[:len(jpeg)//2], 'cut_head.jpg': jpeg[:30], 'cut_end.jpg': jpeg[:-200],
     'cut.png': png[:len(png)//2], 'cut.gif': encoded(photo().convert('P'), 'GIF')[:60], 'cut.webp': encoded(photo(), 'WEBP')[:80], 'cut.bmp': encoded(photo(), 'BMP')[:300], 'cut.tif': encoded(photo(), 'TIFF')[:200], 'soi.jpg': b'\xff\xd8', 'markers.jpg': b'\xff\xd8\xff\xd9', 'headless.jpg': jpeg[20:],
     'bomb.png': png_size(60000, 60000), 'bomb.jpg': jpeg_size(65000, 65000), 'nosize.jpg': jpeg_size(0, 0), 'zip.jpg': b'PK\x03\x04' + b'\0'*500, 'pdf.jpg': b'%PDF-1.4\n' + b'\0'*500, 'crc.png': png[:60] + b'\xff'*20 + png[80:],
 }
