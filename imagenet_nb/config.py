@@ -21,6 +21,7 @@ def option(
     key: str='', # dotted path in the JSON file; without one it stands in the section `run`
     choices: tuple=(), # the only values allowed
     least=None, # smallest value allowed
+    most=None, # largest value allowed
     below=None, # values must lie under this
     above=None, # values must lie over this
     secret: bool=False, # never shown
@@ -28,7 +29,7 @@ def option(
 ):
     "One option of a run, as a dataclass field"
     return field(default=default, repr=not secret, metadata=dict(
-        help=help, group=group, flag=flag, key=key, choices=choices, least=least, below=below, above=above, saved=saved and not secret))
+        help=help, group=group, flag=flag, key=key, choices=choices, least=least, most=most, below=below, above=above, saved=saved and not secret))
 
 # %% ../nbs/01_config.ipynb #c6ec4739
 model_names = ('resnet50', 'resnet50-pytorch', 'wideresnet28-10')
@@ -43,6 +44,7 @@ def check_model_name(
     wrn = re.fullmatch(r'wideresnet(\d+)-(\d+)', name)
     if not wrn: raise UserError(f'--model "{name}" is unknown{nearest(name, model_names)}: '
                                 f'use {", ".join(model_names)}, wideresnet<depth>-<width> or timm/<name>')
+    if max(map(len, wrn.groups())) > 4: raise UserError(f'--model "{name}" is larger than any machine')
     depth,width = map(int, wrn.groups())
     if depth < 10 or (depth-4)%6 or width < 1:
         low = max(10, depth-(depth-4)%6)
@@ -51,9 +53,9 @@ def check_model_name(
     return name
 
 # %% ../nbs/01_config.ipynb #d99f1b85
-_data,_train,_ranks,_opt = 'Model & dataset', 'Training parameters', 'Multi-GPU training', 'Optimizer & scheduler'
-_aug,_feat,_stop = 'Augmentation & regularization', 'Training features', 'Early stopping'
-_ckpt,_see,_hub,_json = 'Checkpoint management', 'Visualization', 'Hugging Face', 'JSON file only'
+_data,_train,_ranks,_opt = 'Model & Dataset', 'Training Parameters', 'Multi-GPU Training', 'Optimizer & Scheduler'
+_aug,_feat,_stop = 'Augmentation & Regularization', 'Training Features', 'Early Stopping'
+_ckpt,_see,_hub,_json = 'Checkpoint Management', 'Visualization', 'HuggingFace Integration', 'JSON file only'
 
 def _key(default, help, key, **kwargs): return option(default, help, _json, flag=False, key=key, **kwargs)
 
@@ -64,13 +66,13 @@ class Config:
     dataset: str = option('cifar100', 'what to learn', _data, choices=dataset_names)
     data_dir: str = option('../data', 'folder of the dataset', _data)
     num_classes: int|None = option(None, 'number of classes (counted where not given; checked where given)', _data, least=2)
-    size: int|None = option(None, 'side of the training image in px (224 for photographs, 32 for CIFAR and digits)', _data, least=8, below=4097)
+    size: int|None = option(None, 'side of the training image in px (224 for photographs, 32 for CIFAR and digits)', _data, least=8, most=4096)
     pretrained: bool = option(False, 'start from published weights with a new head, and fine-tune', _data)
     init_from: str|None = option(None, 'fine-tune the weights of a file, a run or a Hub repository, with a new head', _data)
 
-    max_bad_files: float = option(0.001, 'share of the files that may be unreadable before the run stops', _data, least=0)
+    max_bad_files: float = option(0.001, 'share of the files that may be unreadable before the run stops', _data, least=0, most=1)
 
-    epochs: int = option(100, 'passes over the training set', _train, least=1, below=100_001)
+    epochs: int = option(100, 'passes over the training set', _train, least=1, most=100_000)
     batch_size: int = option(256, 'items in a step, over all ranks together', _train, least=2)
     device: str = option('auto', 'where to compute', _train, choices=('auto', 'cuda', 'mps', 'cpu'))
     max_hours: float|None = option(None, 'stop after so many hours, with everything saved', _train, above=0)
@@ -143,8 +145,8 @@ class Config:
     patience: int = _key(15, 'stop after so many epochs without a better test accuracy (with restarts: judged when a cycle ends)',
                          'early_stopping.patience', least=1)
     num_workers: int|None = _key(None, 'processes that load images (default: by the machine; 0 loads in the main process)',
-                                 'data_loader.num_workers', least=0, below=1025)
-    num_workers_lr_finder: int|None = _key(None, 'the same for the range test (default: num_workers)', 'data_loader.num_workers_lr_finder', least=0, below=1025)
+                                 'data_loader.num_workers', least=0, most=1024)
+    num_workers_lr_finder: int|None = _key(None, 'the same for the range test (default: num_workers)', 'data_loader.num_workers_lr_finder', least=0, most=1024)
     enable_for_file_output: bool = _key(False, 'show the moving bar also where the output goes to a file', 'progress_bar.enable_for_file_output')
     miniters: int|None = _key(None, 'steps between two updates of the display', 'progress_bar.miniters', least=1)
     mininterval: float|None = _key(None, 'seconds between two updates of the display', 'progress_bar.mininterval', least=0)
@@ -195,7 +197,9 @@ def typed(
 ): # `v`, as a float where a float belongs
     "`v` as the type that field `f` wants, or `UserError`"
     kinds = field_kinds(f)
-    if float in kinds and isinstance(v, int) and not isinstance(v, bool): v = float(v)
+    if float in kinds and isinstance(v, int) and not isinstance(v, bool):
+        try: v = float(v)
+        except OverflowError: raise UserError(f'{where}: a number of {len(str(v))} digits is too large') from None
     if type(v) not in kinds: raise UserError(f'{where}: {v!r} must be {_type_name(f)}')
     return v
 
@@ -208,10 +212,11 @@ def _check_one(f, v, where):
     if isinstance(v, str) and not v.strip(): raise UserError(f'{where} is empty')
     if isinstance(v, float) and not math.isfinite(v): raise UserError(f'{where} {v} is not a finite number')
     if m['least'] is not None and v < m['least']: raise UserError(f'{where} {v} is too small: at least {m["least"]}')
+    if m['most'] is not None and v > m['most']: raise UserError(f'{where} {v} is too large: at most {m["most"]}')
     if m['above'] is not None and not v > m['above']: raise UserError(f'{where} {v} must be more than {m["above"]}')
     if m['below'] is not None and not v < m['below']: raise UserError(f'{where} {v} must be less than {m["below"]}')
 
-def _check_together(cfg):
+def _check_together(cfg, sources):
     "Values that are well alone and cannot be together"
     def no(line): raise UserError(line)
     if (cfg.target_accuracy is None) == cfg.enable_target_early_stopping:
@@ -222,15 +227,21 @@ def _check_together(cfg):
         no(f'lr_finder.start_lr {cfg.lr_finder_start_lr:g} must be less than lr_finder.end_lr {cfg.lr_finder_end_lr:g}')
     if cfg.lr_finder_batches_per_epoch and cfg.lr_finder_batch_percent:
         no('lr_finder.batches_per_epoch and lr_finder.batch_percent exclude each other: give one of them')
+    if cfg.lr_finder and (n := cfg.lr_finder_num_epochs*(cfg.lr_finder_batches_per_epoch or 10)) < 10:
+        no(f'lr_finder: {n} steps say nothing: raise lr_finder.num_epochs or lr_finder.batches_per_epoch to at least 10 in all')
+    said = lambda name: name_of(name) + sources.get(name, '')
     if cfg.warmup_epochs >= cfg.epochs:
-        no(f'{name_of("warmup_epochs")} {cfg.warmup_epochs} leaves nothing of --epochs {cfg.epochs} for the schedule itself')
+        no(f'{said("warmup_epochs")} {cfg.warmup_epochs} leaves nothing of --epochs {cfg.epochs} for the schedule itself')
+    low = dict(cosine='eta_min', cosine_no_restart='eta_min_no_restart').get(cfg.scheduler)
+    if low and getattr(cfg, low) > cfg.base_lr: no(f'{said(low)} {getattr(cfg, low):g} is more than the highest rate, {cfg.base_lr:g}')
     if cfg.pretrained and cfg.init_from: no('--pretrained and --init-from exclude each other: weights come from one place')
     if cfg.pretrained and cfg.model != 'resnet50-pytorch' and not cfg.model.startswith('timm/'):
         no(f'--pretrained: there are no published weights for {cfg.model}: use resnet50-pytorch or timm/<name>')
     if cfg.resume and cfg.resume_from: no('--resume and --resume-from exclude each other: the one finds the folder, the other names it')
     if cfg.resume_from and cfg.checkpoint_dir: no('--resume-from names the folder of the run: leave out --checkpoint-dir')
     if cfg.sync_bn and not cfg.multi_gpu: no('--sync-bn needs --multi-gpu: there is one process to synchronize')
-    if cfg.hf_repo and not re.fullmatch(r'(?:[A-Za-z0-9][\w.\-]*/)?[A-Za-z0-9_][\w.\-]{0,95}', cfg.hf_repo, re.ASCII) or re.search(r'--|\.\.|[.-]$', cfg.hf_repo or ''):
+    repo = cfg.hf_repo or 'a'
+    if not re.fullmatch(r'(?:\w(?:[\w.\-]*\w)?/)?\w(?:[\w.\-]*\w)?', repo, re.ASCII) or re.search(r'--|\.\.|\.git$', repo) or max(map(len, repo.split("/"))) > 96:
         no(f'--hf-repo "{cfg.hf_repo}" cannot be a repository name: use username/model-name, of letters, digits, ".", "-" and "_"')
 
 def check_config(
@@ -243,7 +254,7 @@ def check_config(
         setattr(cfg, f.name, v := typed(f, getattr(cfg, f.name), where))
         _check_one(f, v, where)
     check_model_name(cfg.model)
-    _check_together(cfg)
+    _check_together(cfg, sources or {})
     return cfg
 
 # %% ../nbs/01_config.ipynb #c8ebac1d

@@ -6,7 +6,7 @@
 __all__ = ['read_weights', 'load_body', 'head_first', 'FreezeBody']
 
 # %% ../nbs/46_finetune.ipynb #115d6c28
-import re
+import logging, re
 from pathlib import Path
 from fastai.callback.core import Callback
 from .checkpoint import load_tensors
@@ -20,6 +20,7 @@ def _from_hub(repo, token):
     "The file of weights in a Hub repository, as a path in the local cache"
     from huggingface_hub import hf_hub_download, utils
     def no(why): return UserError(f'--init-from {repo}: {why}')
+    logging.getLogger('huggingface_hub').setLevel(logging.ERROR) # its retries, a line each
     for name in _hub_files:
         try: return Path(hf_hub_download(repo, name, token=token))
         except utils.LocalEntryNotFoundError:
@@ -59,6 +60,7 @@ def load_body(
     where='', # a name for the message
 ): # the same model
     "Give `model` the `weights`, all but the head's"
+    if not weights: raise UserError(f'--init-from {where}: there are no weights in it')
     own,head = model.state_dict(),{id(p) for p in model_splitter(model)[1]}
     body = own.keys() - {n for n,p in model.named_parameters() if id(p) in head}
     bad = sorted(k for k in body if k not in weights or weights[k].shape != own[k].shape)

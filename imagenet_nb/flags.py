@@ -10,17 +10,18 @@ import argparse, os, sys
 from pathlib import Path
 from .config import Config, check_config, config_fields, field_kinds, flag_of, name_of
 from .recipe import load_config, presets, recipe
-from .core import UserError, nearest
+from .core import UserError, nearest, rank
 from .folder import check_folder, newest_run
 from .layout import split_folders
 
 # %% ../nbs/04_flags.ipynb #2d981510
 class Parser(argparse.ArgumentParser):
     "An `ArgumentParser` whose errors are `UserError`s"
+    def __init__(self, *args, **kwargs): super().__init__(*args, **dict(allow_abbrev=False) | kwargs)
     def error(self, message):
         if message.startswith('unrecognized arguments: '):
             words = message.removeprefix('unrecognized arguments: ').split() or ['""']
-            word = words[0 if words[0].startswith('-') else -1]
+            word = next((w for w in words if w[:1] in '-\u2013\u2014'), words[-1]) # word processors make long dashes
             raise UserError(f'{word} is unknown{nearest(word.split("=")[0], self._option_string_actions)}; --help '
                             'lists the flags')
         raise UserError(message.removeprefix('argument '))
@@ -29,7 +30,7 @@ def make_parser(
     prog: str='imagenet_train', # the name to show
 ) -> argparse.ArgumentParser:
     "The command line of a training run, made from the fields of `Config`"
-    p = Parser(prog=prog, allow_abbrev=False, argument_default=argparse.SUPPRESS,
+    p = Parser(prog=prog, argument_default=argparse.SUPPRESS,
                 description='Train an image classifier. A flag wins over --config, that over --preset, that over '
                             './config.json, that over the default.')
     names = dict.fromkeys(f.metadata['group'] for f in config_fields.values() if f.metadata['flag'])
@@ -61,9 +62,23 @@ def saved_config(
     if not where: return None
     where = Path(where)
     path = (where.parent if where.suffix == '.pth' else where)/'config.json'
-    return (load_config(path), f' in {path}') if path.exists() else None
+    try: there = path.exists()
+    except OSError as e: raise UserError(f'--resume-from {where}: cannot be read ({e.strerror})') from None
+    return (load_config(path), f' in {path}') if there else None
 
 # %% ../nbs/04_flags.ipynb #7e5cd69a
+_local = ' in ./config.json'
+
+def _fit_local(values, sources):
+    "See that a `./config.json` which nobody has named serves every command, and say that it does"
+    n = values.get('warmup_epochs', 0)
+    why = '' if sources.get('warmup_epochs') != _local or not n else 'one-cycle has its own' if values.get('scheduler') == 'onecycle' \
+        else f'--epochs {values["epochs"]} leaves no room for it' if n >= values.get('epochs', n+1) else ''
+    if why: values.pop('warmup_epochs')
+    new = [f'{name_of(k)} {v}' for k,v in values.items() if sources[k] == _local and v != config_fields[k].default]
+    if (new or why) and not rank():
+        print(f'./config.json applies: {", ".join(new)}' + f', without its warmup of {n} epochs ({why})'*bool(why), file=sys.stderr)
+
 def configure(
     argv: list=None, # the words after the command
     here: str='.', # the folder whose `config.json` counts
@@ -73,7 +88,7 @@ def configure(
     for o in ('debug', 'dry_run', 'json'): said.pop(o, None)
     layers,given = [],said.pop('config', None)
     local = load_config(Path(here)/'config.json') if given is None and (Path(here)/'config.json').exists() else {}
-    layers.append((local, ' in ./config.json'))
+    layers.append((local, _local))
     if saved := saved_config(said):
         layers.append(saved)
         for k in sorted(k for k,v in local.items() if saved[0].get(k, v) != v):
@@ -82,10 +97,13 @@ def configure(
     if (name := said.pop('preset', None)) is not None:
         recipe(name)
         layers.append((presets[name], f' in --preset {name}'))
-    if given is not None: layers.append((load_config(given), f' in {given}'))
+    if given is not None:
+        if not given.strip(): raise UserError('--config is empty: give the name of a file')
+        layers.append((load_config(given), f' in {given}'))
     values,sources = {},{}
     for vals,src in layers + [(said, '')]:
         values.update(vals); sources.update(dict.fromkeys(vals, src))
+    _fit_local(values, sources)
     return check_config(Config(**values), sources)
 
 # %% ../nbs/04_flags.ipynb #e6d06f07
@@ -93,7 +111,8 @@ def check_launch(
     cfg, # a `Config`
 ):
     "Raise `UserError` where the launcher and `--multi-gpu` disagree"
-    n = int(os.environ.get('WORLD_SIZE', 1))
+    try: n = int(os.environ.get('WORLD_SIZE', 1))
+    except ValueError: raise UserError(f'the environment variable WORLD_SIZE is "{os.environ["WORLD_SIZE"]}", not a number: unset it') from None
     if cfg.multi_gpu and 'RANK' not in os.environ:
         raise UserError('--multi-gpu needs a launcher: torchrun --nproc_per_node=N train.py … --multi-gpu')
     if n > 1 and not cfg.multi_gpu:
@@ -101,14 +120,26 @@ def check_launch(
     if cfg.batch_size < 2*n:
         raise UserError(f'--batch-size {cfg.batch_size} is the total over {n} processes: at least {2*n}')
 
+def _check_state(where):
+    "Is `where` a state, a folder, or the name of a folder to come?"
+    def no(why): raise UserError(f'--resume-from {where}: {why}')
+    state = '.pth' in where.suffixes[-2:] # one that was set aside is `….pth.superseded`
+    if where.is_dir(): return no('this is a folder, not a state') if where.suffix == '.pth' else None
+    if not where.exists():
+        if state: no('there is no such file')
+        try: return check_folder(where)
+        except UserError as e: raise UserError(str(e).replace('--checkpoint-dir', '--resume-from')) from None
+    if not state: no('this is a file, but not a state of a run: give its folder, or a training_state_epochN.pth')
+
 def check_places(
     cfg, # a `Config`
 ):
     "Raise `UserError` for a folder or file that is not there"
     if cfg.dataset == 'imagenet': split_folders(cfg.data_dir)
-    if cfg.checkpoint_dir and not cfg.resume: check_folder(cfg.checkpoint_dir)
-    state = Path(cfg.resume_from or '')
-    if state.suffix == '.pth' and not state.exists(): raise UserError(f'--resume-from {state}: there is no such file')
+    if not (cfg.resume or cfg.resume_from):
+        if cfg.checkpoint_dir: check_folder(cfg.checkpoint_dir)
+        elif not os.access('.', os.W_OK): raise UserError(f'{Path.cwd()} cannot be written to: name a folder with --checkpoint-dir')
+    if cfg.resume_from: _check_state(Path(cfg.resume_from))
     where = Path(cfg.init_from or '.')
     if cfg.init_from and not where.exists() and (where.suffix in ('.pth', '.pt', '.safetensors')
                                                  or len(where.parts) != 2 or where.is_absolute()):

@@ -39,8 +39,8 @@ def _ema(
     return np.array(res)
 
 def _noise(y):
-    "Standard deviation of a step's noise: the median of |a-b| of two normal numbers is 0.954 of it"
-    return float(np.median(np.abs(np.diff(y))))/.954
+    "Standard deviation of a step's noise: the median of |a-2b+c| of three normal numbers is 1.652 of it, and a slope cancels"
+    return float(np.median(np.abs(np.diff(y, 2))))/1.652
 
 def _despiked(y):
     "`y` where, on the way down, what stands far above its neighbourhood is brought down to it"
@@ -120,14 +120,14 @@ class Suggestion:
 def _trouble(losses, smooth):
     "Why nothing can be read from this curve; an empty string where it can"
     n = len(smooth)
-    if n < 10: return f'too short: {n} finite losses of {len(losses)}; lower lr_finder_start_lr or take more steps'
+    if n < 10: return f'too short: {n} finite losses of {len(losses)}; lower lr_finder.start_lr or take more steps'
     top,low = _plateau(smooth),float(smooth.min())
     noise = _noise(losses[:n])
     least = max(.01*abs(top), 6*noise/math.sqrt(2*max(2, .03*n)))
     if top-low > least: return ''
-    if smooth[-1]-top > least and smooth.argmin() < n//5: return 'it rises from the start: lower lr_finder_start_lr'
+    if smooth[-1]-top > least and smooth.argmin() < n//5: return 'it rises from the start: lower lr_finder.start_lr'
     return (f'flat: a fall of {top-low:.2g} from {top:.3g} may be noise ({noise:.2g} a step); '
-            'raise lr_finder_end_lr or take more steps')
+            'raise lr_finder.end_lr or take more steps')
 
 def suggest(
     lrs, # (N,) rates, rising
@@ -137,11 +137,12 @@ def suggest(
     "Read a rate from a curve"
     if method not in methods:
         raise UserError(f'lr_finder_method "{method}" is unknown{nearest(method, methods)}: use {", ".join(methods)}')
+    if len(lrs) < len(losses): raise UserError(f'{len(lrs)} rates for {len(losses)} losses: each loss has its own')
     losses,smooth = np.asarray(losses, dtype=float),smooth_losses(losses)
     if method == 'manual': return Suggestion(None, 'read the plot and set the rate yourself')
     if why := _trouble(losses, smooth): return Suggestion(None, why)
     lr = methods[method](np.asarray(lrs, dtype=float)[:len(smooth)], smooth)
-    ends = '; it still falls at the end: try a larger lr_finder_end_lr' if smooth.argmin() >= len(losses)-3 else ''
+    ends = '; it still falls at the end: try a larger lr_finder.end_lr' if smooth.argmin() >= len(losses)-3 else ''
     return Suggestion(lr, methods[method].__doc__ + ends)
 
 # %% ../nbs/31_lr_find.ipynb #a61078d8
@@ -235,7 +236,7 @@ def finder_steps(
 def _update(scheduler, lr):
     "What the suggested rate changes in a config"
     if lr is None: return {}
-    return dict(max_lr=lr, base_lr=lr/10, div_factor=10.) if scheduler == 'onecycle' else dict(initial_lr=lr)
+    return dict(max_lr=lr, base_lr=_round([lr/10])[0], div_factor=10.) if scheduler == 'onecycle' else dict(initial_lr=lr)
 
 def _round(v): return [float(f'{o:.6g}') for o in v]
 
@@ -248,7 +249,7 @@ def finder_result(
     o = suggest(lrs, losses, cfg.lr_finder_method)
     lr = o.lr and _round([o.lr])[0]
     return dict(timestamp=datetime.now().isoformat(timespec='seconds'), scheduler_type=cfg.scheduler,
-                selection_method=cfg.lr_finder_method, suggested_lrs=dict(max_lr=lr, base_lr=lr and lr/10),
+                selection_method=cfg.lr_finder_method, suggested_lrs=dict(max_lr=lr, base_lr=lr and _round([lr/10])[0]),
                 config_update=_update(cfg.scheduler, lr), why=o.why, curve=dict(lrs=_round(lrs), losses=_round(losses)))
 
 # %% ../nbs/31_lr_find.ipynb #c247f8fc
@@ -276,7 +277,7 @@ def load_finder(
     try:
         res = json.loads(path.read_text(encoding='utf-8'))
         lr = res['suggested_lrs']['max_lr']
-        if lr is not None and not 0 < lr < math.inf: raise ValueError('max_lr is no rate')
+        if lr is not None and (isinstance(lr, bool) or not 0 < lr < math.inf): raise ValueError('max_lr is no rate')
         return res
     except (OSError, ValueError, KeyError, TypeError) as e:
         warnings.warn(f'{path}: no LR finder result can be read ({e.__class__.__name__}), so the test runs again')

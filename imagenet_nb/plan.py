@@ -7,6 +7,7 @@ __all__ = ['measured_step', 'batch_that_fits', 'make_plan', 'advice', 'plan_text
 
 # %% ../nbs/45_plan.ipynb #96695c38
 import copy, time
+from dataclasses import replace
 from pathlib import Path
 import torch
 from .checkpoint import versions
@@ -14,8 +15,10 @@ from .recipe import config_to_dict
 from .core import UserError, libraries_kept
 from .folder import newest_run, positions
 from .history import restarts
+from .lr_find import finder_steps
 from .models import n_params, stem_for
 from .progress import clock
+from .resume import load_state
 from .schedule import epoch_rates, make_schedule
 
 # %% ../nbs/45_plan.ipynb #b23df74c
@@ -53,13 +56,19 @@ def _goes_on(cfg):
     "The state from which the run would go on, or None"
     if not (cfg.resume_from or cfg.resume): return None
     where = Path(cfg.resume_from or cfg.checkpoint_dir or newest_run() or 'checkpoint_1')
-    return str(where) if where.suffix == '.pth' else str(next(reversed(positions(where).values()), '')) or None
+    if where.is_file(): load_state(where); return str(where)
+    return next((str(p) for p in reversed(positions(where).values()) if _readable(p)), None)
+
+def _readable(path):
+    try: return load_state(path)
+    except UserError: return None # the run itself would say so, and put it aside
 
 def make_plan(
     learn, # a `Learner` made by `imagenet_learner`
 ) -> dict: # plain values, ready for JSON
     "What `learn.fit_config()` would do"
     cfg,dls,n = learn.cfg,learn.dls,len(learn.dls.train)
+    if cfg.lr_finder: finder_steps(cfg, n) # too few are a mistake
     rates = epoch_rates(make_schedule(cfg, n), cfg.epochs, n)
     try: sec,mem = measured_step(learn)
     except (RuntimeError, ValueError, AssertionError) as e:
@@ -81,12 +90,18 @@ def advice(
     rates: list, # the rate of each epoch
 ) -> list: # sentences
     "What a person would want to be told about this plan"
-    res = []
-    if cfg.scheduler == 'cosine' and cfg.T_mult == 1 and (left := (cfg.epochs-cfg.warmup_epochs) % cfg.T_0):
-        res.append(f'the last cosine cycle is cut off after {left} of its {cfg.T_0} epochs, at a rate of '
-                   f'{rates[-1]:.2g}'
-                   + (f'; T_0 {cfg.epochs-cfg.warmup_epochs} would reach eta_min'
-                      if cfg.epochs-cfg.warmup_epochs < cfg.T_0 else ''))
+    res,left = [],cfg.epochs-cfg.warmup_epochs
+    if cfg.lr_finder: res.append('the rates are those without the LR finder, which will choose the highest one')
+    if cfg.scheduler == 'cosine' and cfg.T_mult == 1 and left % cfg.T_0:
+        fits = epoch_rates(make_schedule(replace(cfg, T_0=left), 1), cfg.epochs, 1)[-1] if left < cfg.T_0 else None
+        res.append(f'the last cosine cycle is cut off after {left % cfg.T_0} of its {cfg.T_0} epochs, at a rate of '
+                   f'{rates[-1]:.2g}' + (f'; with T_0 {left} it would end at {fits:.2g}' if fits else ''))
+    if cfg.scheduler == 'cosine_no_restart' and cfg.T_max and cfg.T_max < left:
+        res.append(f'the cosine is over after {cfg.T_max} epochs, and its rate rises again in the {left-cfg.T_max} that are left')
+    if cfg.warmup_epochs and cfg.warmup_start_lr > max(rates[cfg.warmup_epochs:]):
+        res.append(f'the warmup falls: it starts at {cfg.warmup_start_lr:g}, above every rate that follows')
+    if max(rates) > 10: res.append(f'a rate of {max(rates):.2g} is far above any that trains')
+    if (cfg.target_accuracy or 2) <= 1: res.append(f'--target-accuracy {cfg.target_accuracy:g} is in percent: 75 means 75 %')
     if cfg.optimizer != 'sgd' and max(rates) > .02:
         res.append(f'{cfg.optimizer} at a rate of {max(rates):.2g} rarely trains: 0.001 is usual')
     return res

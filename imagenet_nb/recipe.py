@@ -50,6 +50,8 @@ def parse_json(
     except RecursionError: raise UserError(f'{where}: nested too deeply') from None
     except json.JSONDecodeError as e:
         raise UserError(f'{where} line {e.lineno} column {e.colno}: not valid JSON ({e.msg})') from None
+    except UserError: raise
+    except ValueError: raise UserError(f'{where}: a number in it has too many digits') from None # Python's limit is 4300
     if not isinstance(d, dict): raise UserError(f'{where}: an object {{…}} is expected at the top')
     return d
 
