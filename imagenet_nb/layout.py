@@ -228,14 +228,15 @@ def open_tree(
     cache=None, # folder of the index; None takes the user's cache folder
 ) -> Tree:
     "`list_tree(root)`, from the kept index where it is still true"
-    with _readable(root): root,stamp = Path(root).absolute(),_stamps(root)
-    path = Path(cache or cache_folder())/'index'/f'{address_seed(root):016x}.npz'
+    with _readable(root): stamp = _stamps(root)
+    path = Path(cache or cache_folder())/'index'/f'{address_seed(Path(root).absolute()):016x}.npz'
     try:
         with np.load(path, allow_pickle=False) as o:
             if int(o['stamp']) == stamp:
                 return Tree(Path(str(o['base'])), o['files'], o['labels'], int(o['n_train']), json.loads(str(o['ids'])))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile): pass # absent or damaged: it is made again
     t = list_tree(root)
+    t.base = t.base.absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as p, open(p, 'wb') as f:

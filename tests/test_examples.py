@@ -1,5 +1,5 @@
 "Every example command of the specification's document, except those for several GPUs and for the gated dataset, is planned with --dry-run; six are trained."
-import json, os, re, shlex
+import json, os, re, shlex, shutil
 from pathlib import Path
 import pytest
 from imagenet_nb.cli import train_command
@@ -18,8 +18,11 @@ def examples():
 def data(tmp_path_factory): return tree(tmp_path_factory.mktemp('d')/'data', [f'c{i}' for i in range(10)], (26, 2))
 
 @pytest.mark.skipif(not spec.exists(), reason='the specification lies beside the repository, not in it')
-def test_every_example_is_planned(data, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize('where', ['an empty folder', 'the repository'])
+def test_every_example_is_planned(data, where, tmp_path, monkeypatch, capsys):
+    "Also where the repository's own config.json lies, which applies to every command that names no other"
     monkeypatch.chdir(tmp_path)
+    if where == 'the repository': shutil.copy(root/'config.json', tmp_path)
     todo = examples()
     assert len(todo) >= 9
     for argv in todo:
@@ -31,7 +34,8 @@ def test_every_example_is_planned(data, tmp_path, monkeypatch, capsys):
         assert (plan['classes'], plan['train_items'], plan['valid_items'], plan['params']) == (10, 260, 20, 23_528_522)
         assert len(plan['lr']) == int(said['--epochs']) == plan['config']['run']['epochs'] and all(r > 0 for r in plan['lr'])
         assert plan['steps_per_epoch'] == -(-260//int(said['--batch-size'])) and plan['precision']
-    assert not any(tmp_path.iterdir())
+        if where == 'the repository' and '--scheduler' not in argv: assert max(plan['lr']) == .1
+    assert not [p for p in tmp_path.iterdir() if p.name != 'config.json']
 
 six = { # what makes each of them special → its own words
     'quick test, one-cycle': {'--scheduler': 'onecycle', '--epochs': '20'}, 'LR finder': {'--lr-finder': None, '--epochs': '20'}, 'cosine': {'--scheduler': 'cosine'},
