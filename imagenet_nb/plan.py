@@ -10,7 +10,7 @@ import copy, time
 from dataclasses import replace
 from pathlib import Path
 import torch
-from .checkpoint import versions
+from .checkpoint import load_state, versions
 from .recipe import config_to_dict
 from .core import UserError, libraries_kept
 from .folder import newest_run, positions
@@ -18,7 +18,6 @@ from .history import restarts
 from .lr_find import finder_steps
 from .models import n_params, stem_for
 from .progress import clock
-from .resume import load_state
 from .schedule import epoch_rates, make_schedule
 
 # %% ../nbs/45_plan.ipynb #b23df74c
