@@ -71,7 +71,8 @@ class Panel:
         self.controls,self.draw,self.shown,self.lock = controls,draw,shown or (lambda vals: vals),threading.Lock()
         self.picture,self.table = w.Image(format='png', layout=dict(max_width='100%', align_self='flex-start')),w.HTML()
         self.text = w.Textarea(layout=dict(width='330px', height='230px'))
-        below = [self.table] + ([w.VBox([w.HTML(f'<b>{escape(copy)}</b>'), self.text])] if copy else [])
+        self.copied = w.VBox([w.HTML(f'<b>{escape(copy)}</b>'), self.text])
+        below = [self.table] + [self.copied]*bool(copy)
         flow = dict(display='flex', flex_flow='row wrap', align_items='flex-start')
         self.box = w.VBox([w.Box(list(controls.values()), layout=flow), self.picture, w.Box(below, layout=flow)])
         for c in controls.values(): c.observe(self.update, 'value')
@@ -84,9 +85,9 @@ class Panel:
             names = self.shown(vals)
             for k,c in self.controls.items(): c.layout.display = None if k in names else 'none'
             self.still = s = tried(self.draw, **vals)
-            self.picture.layout.display = None if s.png else 'none'
+            for o in (self.picture, self.copied): o.layout.display = None if s.png else 'none' # a mistake is not to be copied
             if s.png: self.picture.value = s.png
-            self.table.value,self.text.value = s.html,s.text if s.png else '' # a mistake is not to be copied
+            self.table.value,self.text.value = s.html,s.text if s.png else ''
 
     def close(self):
         "Take the panel off the screen"

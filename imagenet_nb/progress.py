@@ -77,6 +77,11 @@ class TerminalView(LogView):
     close = end
 
 # %% ../nbs/43_progress.ipynb #4d34f8bd
+def _row(tag, vals):
+    "A row of an HTML table: headings may break, numbers may not"
+    style = f'text-align:right;padding:2px 7px;white-space:{"normal" if tag == "th" else "nowrap"}'
+    return '<tr>' + ''.join(f'<{tag} style="{style}">{escape(str(v))}</{tag}>' for v in vals) + '</tr>'
+
 class NotebookView(LogView):
     "A table that grows by a row each epoch, with a bar under it while it trains; needs no widgets"
     every = .5
@@ -85,9 +90,10 @@ class NotebookView(LogView):
         self.rows,self.state,self.handle = [],'',None
     def show(self):
         from IPython.display import display
-        cell = lambda tag, vals: ''.join(f'<{tag} style="text-align:right">{escape(str(v))}</{tag}>' for v in vals)
-        html = self.state if not self.rows else f'<table><thead><tr>{cell("th", self.names)}</tr></thead><tbody>' + ''.join(
-            f'<tr>{cell("td", r)}</tr>' for r in self.rows) + f'</tbody></table>{self.state}'
+        heads = [n.replace('accuracy', 'acc.').replace('_', ' ') for n in self.names]
+        html = self.state if not self.rows else (
+            f'<table style="font-size:.9em"><thead>{_row("th", heads)}</thead><tbody>'
+            + ''.join(_row('td', r) for r in self.rows) + f'</tbody></table>{self.state}')
         text = '\n'.join('  '.join(map(str, r)) for r in [self.names, *self.rows]) if self.rows else ''
         data = {'text/html': html, 'text/plain': text}
         if self.handle is None: self.handle = display(data, raw=True, display_id=True)

@@ -86,10 +86,17 @@ class TableRenderer(BasicMarkdownRenderer):
         cols = [o for o in zip(('parameter', 'type', 'default', 'details'), ('---',)*4, *lines) if any(o[2:])]
         return '\n'.join('| ' + ' | '.join(o) + ' |' for o in zip(*cols))
 
+    def anchors(self):
+        "Places for nbdev's links to the methods that a class brings along: they have no heading of their own"
+        own = vars(self.sym) if inspect.isclass(self.sym) else {}
+        return ' '.join(f'[]{{#{self.sym.__name__.lower()}.{k}}}' for k,v in own.items()
+                        if not k.startswith('_') and inspect.isroutine(getattr(v, 'fget', v)))
+
     def _repr_markdown_(self):
         src = NbdevLookup().code(self.fn)
         link = f'[source]({src}){{target="_blank" style="float:right; font-size:smaller"}}' if src else ''
         first,*more = self.docs.split('\n\n')
         docs = ['*' + re.sub(r'(`[^`]*`)|\*', lambda m: m[1] or r'\*', text_cell(first)) + '*', *more] if self.docs else []
         signature = f'```python\n{self.signature()}\n```' if self.sig else ''
-        return '\n\n'.join(filter(None, ['---', link, f'{"#"*self.title_level} {self.nm}', signature, *docs, self.table()]))
+        return '\n\n'.join(filter(None, ['---', link, f'{"#"*self.title_level} {self.nm}', self.anchors(),
+                                          signature, *docs, self.table()]))

@@ -162,14 +162,22 @@ def augmentation_explorer(
 # %% ../nbs/61_widgets.ipynb #fe8156d7
 _drawn = ('epochs', 'train_accuracies', 'test_accuracies', 'train_losses', 'test_losses', 'learning_rates')
 
+def _begun(folder):
+    "What can be said of a run before its first epoch is finished"
+    if not folder.is_dir(): return 'there is no such folder (yet?)'
+    times = sorted((p.stat().st_mtime, p.name) for p in folder.iterdir() if not p.name.endswith('.tmp'))
+    if not times: return 'no epoch is finished yet'
+    ago = lambda t: clock(max(0, time.time()-t))
+    return (f'no epoch is finished yet; it began {ago(times[0][0])} ago, and wrote {times[-1][1]} '
+            f'{ago(times[-1][0])} ago')
+
 def run_progress(
     folder, # of a run: `checkpoint_N`
 ) -> dict: # history, done, total (epochs; None where config.json does not say), each and left (seconds, or None), ended, line
     "How far the run in `folder` is, from its `metrics.json` and `config.json`"
     folder = Path(folder)
-    if not (folder/'metrics.json').exists():
-        raise UserError(f'{folder}: ' + ('no epoch is finished yet' if folder.is_dir()
-                                         else 'there is no such folder (yet?)'))
+    try: since = int(time.time()-(folder/'metrics.json').stat().st_mtime) # seconds in the epoch under way
+    except OSError: raise UserError(f'{folder.absolute().name}: {_begun(folder)}') from None
     try:
         d = parse_json((folder/'config.json').read_text(encoding='utf-8'), 'config.json')
         total = config_from_dict(d, warn=lambda s: None).get('epochs')
@@ -179,7 +187,7 @@ def run_progress(
     secs,best = [v for v in h['seconds'] if v is not None and np.isfinite(v)],h['best_epoch']
     best = f'best test accuracy {h["best_test_accuracy"]:.2f} % (epoch {best})' if best else ''
     done,each,why = len(h['epochs']),float(np.median(secs)) if secs else None,h.get('stopped')
-    left = each*max(0, total-done) if each is not None and total else None
+    left = max(0, each*(total-done) - min(since, each)) if each is not None and total else None
     ended = bool(why) or total is not None and done >= total
     when = f'stopped: {why}' if why else 'finished' if ended else 'time left unknown' if left is None else f'{clock(left)} left'
     line = [f'epoch {done} of {total}' if total else f'epoch {done}', f'{clock(each)} an epoch' if each else '', when,
@@ -252,10 +260,12 @@ class RunPanel(Panel):
 
     def _look(self, quit):
         seen,news = None,time.monotonic()
+        drawn = news
         try:
-            while not quit.wait(self.every) and time.monotonic()-news < max(self.idle, 5*(self.each or 0)):
-                if (stamp := self._stamp()) == seen: continue
-                seen,news = stamp,time.monotonic()
+            while not quit.wait(self.every) and (now := time.monotonic())-news < max(self.idle, 5*(self.each or 0)):
+                if (stamp := self._stamp()) != seen: seen,news = stamp,now
+                elif seen and now-drawn < 30: continue # else only the clock goes on
+                drawn = now
                 self.update()
                 if self.ended: break
         finally:

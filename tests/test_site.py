@@ -1,5 +1,5 @@
 "The built site in a real browser: every page, every link, the search, light and dark, and the width of a phone."
-import functools, os, re, shutil, threading
+import configparser, functools, os, re, shutil, threading
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +10,8 @@ from conftest import root
 site = root/'_docs'
 pages = sorted(p.relative_to(site).as_posix() for p in site.rglob('*.html')) if site.exists() else []
 pytestmark = pytest.mark.skipif(not pages, reason='the site is not built: make docs')
+settings = configparser.ConfigParser(); settings.read(root/'settings.ini', encoding='utf-8')
+host = '{doc_host}{doc_baseurl}'.format(**settings['DEFAULT']) # where nbdev's own links point
 chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 
 class Links(HTMLParser):
@@ -27,12 +29,20 @@ def test_no_broken_link():
     bad = []
     for p in pages:
         for link in parsed(p).links:
+            if link == host or link.startswith(host + '/'): link = link.removeprefix(host) or '/'
             u = urlparse(link)
             if u.scheme or u.netloc or link.startswith('//'): continue
             path = unquote(urlparse(urljoin(f'/{p}', link)).path).lstrip('/') or 'index.html'
             if not (site/path).exists(): bad.append(f'{p}: {link}')
             elif u.fragment and path.endswith('.html') and unquote(u.fragment) not in parsed(path).ids: bad.append(f'{p}: {link}')
     assert not bad, '\n'.join(sorted(set(bad))[:40])
+
+def test_parameters_are_tables():
+    "Docments stand in a table below the signature, not in it, and no Markdown is left in a code block"
+    page = (site/'schedule.html').read_text(encoding='utf-8')
+    assert '<td>share of the steps that go up, 0 to 1</td>' in page
+    code = re.findall(r'<pre.*?</pre>', ''.join((site/p).read_text(encoding='utf-8') for p in pages), flags=re.S)
+    assert not [o for o in code if f']({host}' in o]
 
 @pytest.fixture(scope='module')
 def address():
@@ -74,6 +84,27 @@ def test_search_finds_fit_sgdr(browser, address):
     box = tab.locator('input[type=search]').first
     box.click(); box.press_sequentially('fit_sgdr', delay=20)
     tab.wait_for_function("[...document.querySelectorAll('a')].some(a => /30_schedule|schedule\\.html/.test(a.getAttribute('href') || '') && /sgdr/i.test(a.textContent + (a.parentElement || a).textContent) && a.offsetParent)", timeout=10_000)
+    tab.close()
+
+def contrast(a, b):
+    "Of two CSS colours, as WCAG 2 has it"
+    def luminance(c):
+        c = [v/12.92 if v <= .04045 else ((v+.055)/1.055)**2.4 for v in (int(o)/255 for o in re.findall(r'\d+', c)[:3])]
+        return .2126*c[0] + .7152*c[1] + .0722*c[2]
+    x,y = sorted((luminance(a), luminance(b)))
+    return (y+.05)/(x+.05)
+
+@pytest.mark.parametrize('how', ['light', 'dark'])
+def test_search_results_can_be_read(browser, address, how):
+    assert abs(contrast('rgb(0, 0, 0)', 'rgb(255, 255, 255)') - 21) < 1e-6
+    tab,_ = open_page(browser, address, 'index.html', color_scheme=how)
+    tab.locator('input[type=search]').first.click()
+    tab.locator('input[type=search]').first.press_sequentially('cosine', delay=20)
+    tab.locator('.search-result-text').first.wait_for()
+    for part in ('title', 'section', 'text'):
+        for o in tab.locator(f'.search-result-{part}').all()[:5]:
+            ink,ground = o.evaluate('o => [getComputedStyle(o).color, getComputedStyle(o.closest(".search-result")).backgroundColor]')
+            assert contrast(ink, ground) > 4.5 and (contrast(ground, 'rgb(255, 255, 255)') < 2) == (how == 'light'), (part, ink, ground)
     tab.close()
 
 @pytest.mark.parametrize('how', ['light', 'dark', 'phone'])
