@@ -89,8 +89,8 @@ class TableRenderer(BasicMarkdownRenderer):
     def anchors(self):
         "Places for nbdev's links to the methods that a class brings along: they have no heading of their own"
         own = vars(self.sym) if inspect.isclass(self.sym) else {}
-        return ' '.join(f'[]{{#{self.sym.__name__.lower()}.{k}}}' for k,v in own.items()
-                        if not k.startswith('_') and inspect.isroutine(getattr(v, 'fget', v)))
+        return ''.join(f'<span id="{self.sym.__name__.lower()}.{k}"></span>' for k,v in own.items()
+                       if not k.startswith('_') and inspect.isroutine(getattr(v, 'fget', v)))
 
     def _repr_markdown_(self):
         src = NbdevLookup().code(self.fn)
