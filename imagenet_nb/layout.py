@@ -85,6 +85,7 @@ def _kaggle(path, names, ids, places):
     rows = csv.DictReader(_text(path).splitlines())
     return [(r['ImageId'], r['PredictionString'].split()[0]) for r in rows if r['ImageId'] and r['PredictionString']]
 
+# %% ../nbs/08_layout.ipynb #6555fac7
 def _cells(path, stems):
     "A table of names and labels as lists of cells, one of which is the name of an image"
     lines = [l for l in _text(path).splitlines() if l.strip()]
@@ -109,6 +110,7 @@ def _lines(path, names, ids, places):
         return [(r[x], ids[int(r[y])] if int(r[y]) < len(ids) else r[y]) for r in rows]
     return [(r[x], r[y]) for r in rows]
 
+# %% ../nbs/08_layout.ipynb #06632143
 _truths = [('ILSVRC2012_validation_ground_truth.txt', _devkit), ('LOC_val_solution.csv', _kaggle),
            *((n, _lines) for n in ('val.txt', 'val.csv', 'val_labels.csv', 'val_labels.txt', 'val_map.txt',
                                    'labels.csv'))]

@@ -105,6 +105,7 @@ _style = '''body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em 
 th,td{padding:.15em .7em;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child,.text td,.text th{text-align:left;vertical-align:top}details{margin:1em 0}summary{cursor:pointer;font-weight:600}.wide{overflow-x:auto}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}th,td{border-color:#444}img{background:#fff;border-radius:4px}}'''
 
+# %% ../nbs/63_report.ipynb #8b9eb454
 def _page(title, parts):
     return f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{_style}</style></head><body><h1>{escape(title)}</h1>{"".join(parts)}</body></html>\n'
 
@@ -125,6 +126,7 @@ def _table(rows, heads, cls=''):
 def _folded(title, inside, opened=False):
     return f'<details{" open"*opened}><summary>{escape(title)}</summary>{inside}</details>'
 
+# %% ../nbs/63_report.ipynb #11b97d74
 def _columns(o, what): # rows of a small DataFrame as columns
     rows = _plain_rows(o)
     return _table([[k.replace('_', ' '), *(d[k] for d in rows)] for k in rows[0] if k != what],
@@ -153,6 +155,7 @@ def _beside_record(f):
             f'{abs(ahead):.2f} points {"ahead" if ahead >= 0 else "behind"}. Other data makes other numbers: the shapes are what '
             'compares.</p>')
 
+# %% ../nbs/63_report.ipynb #42f01f7b
 def run_report(
     folder, # of a run
 ) -> str: # a self-contained HTML page
@@ -192,6 +195,7 @@ def reference_figures() -> dict: # plain values: claims, schedule, phases, shock
                 steadiness=_plain_rows(steadiness(f).rename_axis('definition').reset_index()),
                 early_stopping=[r | replay(f, **r) for r in rules])
 
+# %% ../nbs/63_report.ipynb #e92d1287
 def _schedule_words(s):
     "The recovered schedule in sentences"
     (a,b),(lo,hi) = s['base_lr_interval'],s['eta_min_interval']
