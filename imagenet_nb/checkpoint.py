@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['state_format', 'breakpoints', 'plain', 'checksum', 'save_tensors', 'load_tensors', 'versions', 'model_state',
-           'surplus']
+           'load_state', 'newest_state', 'surplus']
 
 # %% ../nbs/41_checkpoint.ipynb #d676bd68
 import hashlib, sys
@@ -14,6 +14,7 @@ import torch
 from fastcore.foundation import L
 from fastai.torch_core import get_model
 from .core import UserError, whole_file
+from .folder import positions, put_aside
 
 # %% ../nbs/41_checkpoint.ipynb #5fbd1f02
 def plain(
@@ -87,6 +88,49 @@ def model_state(
 ) -> dict:
     "The weights of `learn` and what is needed to use them"
     return dict(format=state_format, model=get_model(learn.model).state_dict(), versions=versions()) | about
+
+# %% ../nbs/41_checkpoint.ipynb #9fa07fe7
+_number = lambda o: isinstance(o, int) and not isinstance(o, bool) and o >= 0
+_list_of = lambda kinds: lambda o: isinstance(o, list) and all(isinstance(i, kinds) for i in o)
+_parts = dict( # of a state, and what each must be
+    format=_number, epoch=_number, batch=_number, step=_number, ranks=_number, fit=_number, before=_number,
+    model=lambda o: isinstance(o, dict) and all(isinstance(v, torch.Tensor) for v in o.values()),
+    optimizer=lambda o: isinstance(o, dict) and len(o) > 0, opt_kind=lambda o: isinstance(o, str),
+    settings=_list_of(dict), callbacks=lambda o: isinstance(o, dict), meters=_list_of((dict, list)),
+    loaders=_list_of((int, type(None))), grads=_list_of((torch.Tensor, int, type(None))),
+    ended=lambda o: isinstance(o, bool), batches=lambda o: o is None or isinstance(o, dict))
+
+def load_state(
+    path, # a file
+) -> dict:
+    "A training state, or `UserError`"
+    s = load_tensors(path)
+    if not isinstance(s, dict) or not {'model', 'optimizer'} <= s.keys():
+        raise UserError(f'{path}: not a training state'
+                        + (', only a model: --init-from takes it' if isinstance(s, dict) and 'model' in s else ''))
+    if _number(n := s.get('format')) and n > state_format:
+        raise UserError(f'{path}: made by a newer imagenet_nb (format {n}, this one reads up to {state_format}): '
+                        'update the package')
+    bad = [k for k,good in _parts.items() if k not in s or not good(s[k])]
+    if bad: raise UserError(f'{path}: not a training state (missing or malformed: {", ".join(bad)})')
+    return s
+
+# %% ../nbs/41_checkpoint.ipynb #33129a6c
+def newest_state(
+    folder, # a run's folder
+    whole: bool=False, # of whole epochs only?
+) -> tuple: # (state, path), both None where there is none
+    "The newest readable state in `folder`"
+    paths = [p for (_,step),p in positions(folder).items() if not (whole and step)]
+    while paths:
+        p = paths.pop()
+        try: return load_state(p),p
+        except UserError as e:
+            if 'newer imagenet_nb' in str(e): raise
+            before = '; the state before it is used'*bool(paths)
+            print(f'warning: {e}{before}', file=sys.stderr, flush=True)
+            put_aside(p, 'damaged')
+    return None,None
 
 # %% ../nbs/41_checkpoint.ipynb #11cef6b2
 breakpoints = (10, 20, 25, 30, 40, 50, 60, 75, 90) # epochs whose state is kept for ever

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['training_cbs', 'first_model', 'imagenet_learner', 'facts', 'Card', 'sample_sheet', 'cycle_ends', 'found_rate',
-           'class_ids', 'load_model']
+           'card_of', 'class_ids', 'load_model']
 
 # %% ../nbs/42_learner.ipynb #601426a4
 import time
@@ -20,15 +20,15 @@ from fastai.callback.training import GradientClip
 from fastai.learner import Learner, Recorder
 from .card import write_card
 from .checkpoint import load_tensors, versions
-from .config import Config, check_config, name_of
+from .config import Config, check_config
 from .recipe import config_from_dict, config_to_dict, save_config
 from .core import UserError, from_first, libraries_kept, rank, safely, seed_libraries, whole_file, world_size
 from .data import get_dls
 from .finetune import FreezeBody, head_first, load_body, read_weights
-from .folder import run_lock
+from .folder import positions, run_lock, set_aside_later
 from .guard import FiniteLoss
 from .history import BesideRecord, HistoryFiles, RunRecorder, StopEarly, stop_reason
-from .loader import LifetimeEpoch
+from .loader import LifetimeEpoch, SeededDL
 from .lr_find import apply_finder, finder_result, finder_steps, load_finder, range_test, save_finder
 from .mixup import Accuracy, CrossEntropy, LabelSmoothing, MixUp, TopK
 from .models import create_model, model_splitter, n_params, stem_for
@@ -37,9 +37,11 @@ from .preflight import BadFiles
 from .precision import Precision, choose_device, precision_for
 from .progress import Progress, surroundings
 from .plan import batch_that_fits
-from .resume import Checkpoints, Resume, Signals, position
-from .run import check_changes, find_run, find_state, match_classes, set_aside_later
+from .position import load_weights, position
+from .resume import Checkpoints, Resume
+from .run import find_run, go_on, match_classes, mend, mend_best
 from .schedule import ScheduleCallback, cycle_of, make_schedule
+from .signals import Signals
 
 # %% ../nbs/42_learner.ipynb #d06bcc87
 def training_cbs(
@@ -108,12 +110,18 @@ class Card(Callback):
     def __init__(self,
         folder, # the run's folder
         peak: float, # highest rate of the schedule, whoever has chosen it
-    ): self.folder,self.peak = folder,peak
+        found: bool, # has the LR finder?
+    ): self.folder,self.peak,self.found = folder,peak,found
     def after_epoch(self):
         if rank() or not self.recorder.stats or hasattr(self.learn, 'lr_finder'): return
-        h,cfg = self.history_files.history,self.learn.cfg
-        about = {'Highest rate': f'{self.peak:.4g}' + ', by the LR finder'*cfg.lr_finder} | facts(self.learn)
-        safely(f'{self.folder}/README.md', lambda: write_card(self.folder, cfg, h, about))
+        self.write(self.learn, self.history_files.history)
+    def write(self,
+        learn, # a `Learner` made by `imagenet_learner`
+        h: dict, # the history so far
+    ):
+        "Write the card"
+        about = {'Highest rate': f'{self.peak:.4g}' + ', by the LR finder'*self.found} | facts(learn)
+        safely(f'{self.folder}/README.md', lambda: write_card(self.folder, learn.cfg, h, about))
 
 # %% ../nbs/42_learner.ipynb #db89c355
 def sample_sheet(
@@ -121,7 +129,10 @@ def sample_sheet(
     folder, # where `sample_images.png` goes
 ):
     "Draw 12 augmented training images with their classes; in a notebook they are shown as well"
-    learn.dls.train.show_batch(max_n=12, nrows=3, ncols=4, figsize=(9,7.5))
+    dl = learn.dls.train
+    twelve = dl.new(bs=min(12, len(dl.dataset)), **(dict(shard=(0,1)) if isinstance(dl, SeededDL) else {})) # whatever a batch holds
+    twelve.bad_log = getattr(dl, 'bad_log', None)
+    twelve.show_batch(max_n=12, nrows=3, ncols=4, figsize=(9,7.5))
     for ax in plt.gcf().axes: # fastai puts the words over the images
         words = ax.get_title(); ax.set_title('')
         ax.text(.5, -.03, words, transform=ax.transAxes, ha='center', va='top', fontsize='large')
@@ -143,61 +154,111 @@ def cycle_ends(
 def found_rate(
     learn, # a `Learner` made by `imagenet_learner`
     folder, # the run's folder
-    known: dict=None, # the result with which the run began, where it goes on
-) -> tuple: # (`learn.cfg` with the suggested rate, or as it was where there is no suggestion; the result)
-    "Run the LR finder, or reuse what it found"
-    cfg,res = learn.cfg,known or load_finder(folder)
+    state: dict=None, # from which the run goes on
+) -> tuple: # (`learn.cfg` with the suggested rate, or as it was where there is no suggestion; the result or None)
+    "Run the LR finder where the config asks for it, or reuse what it found"
+    cfg = learn.cfg
+    if not cfg.lr_finder: return cfg,None
+    steps = finder_steps(cfg, len(learn.dls.train))
+    res = state and state.get('lr_finder') or load_finder(folder)
+    if res: line = f'saved LR finder results found in {folder}: they are used again'
+    elif state: line = 'LR finder skipped: the run goes on from a state, with the rate that it has'
+    else: line = f'LR finder: {steps} steps at growing rates'
+    if not rank(): print(line, flush=True)
+    if res is None and state: return cfg,None
     if res is None:
-        if not rank(): print(f'LR finder: {finder_steps(cfg, len(learn.dls.train))} steps at growing rates', flush=True)
-        curve = range_test(learn, cfg.lr_finder_start_lr, cfg.lr_finder_end_lr, finder_steps(cfg, len(learn.dls.train)),
-                           num_workers=cfg.num_workers_lr_finder)
+        curve = range_test(learn, cfg.lr_finder_start_lr, cfg.lr_finder_end_lr, steps, num_workers=cfg.num_workers_lr_finder)
         save_finder(folder, res := finder_result(cfg, *curve))
-    elif not rank(): print(f'saved LR finder results found in {folder}: they are used again', flush=True)
     return apply_finder(cfg, res), res
 
-# %% ../nbs/42_learner.ipynb #dddb105a
-def _go_on(learn, folder, exact):
-    "The state from which `learn` goes on, checked against its config, or None"
-    cfg = learn.cfg
-    state,path = find_state(folder, exact, cfg.batch_size)
-    if state is None:
-        if not rank():
-            print(f'no training state in {folder} (training_state_epoch*.pth): training starts from the beginning, '
-                  'into this folder', flush=True)
-        return None
-    now,then = (config_from_dict(d, str(path)) for d in (config_to_dict(cfg), state['config']))
-    diff = check_changes(then, now, folder, cfg.override_config)
-    n = [len(learn.dls.train_ds), len(learn.dls.valid_ds)]
-    if n != state['items'] and not cfg.override_config:
-        raise UserError(f'{folder} is another run: it had {state["items"][0]:,} training and {state["items"][1]:,} '
-                        f'test items, {cfg.data_dir} has {n[0]:,} and {n[1]:,} (--override-config goes on all the '
-                        'same)')
-    if match_classes(learn.dls, state['class_ids'], path) and not rank():
-        print('the classes of the data stand in another order: renumbered as in the checkpoint', flush=True)
-    set_aside_later(folder, state, path)
-    if diff:
-        new = dict(epoch=state['epoch']+1) | {name_of(k): list(v) for k,v in diff.items()}
-        state['history'].setdefault('config_changes', []).append(new)
-    if state['epoch'] < cfg.epochs and not rank():
-        print(f'going on from {path}: epoch {state["epoch"]+1}'
-              + (f', after {state["batch"]} of its steps' if state['batch'] else ''), flush=True)
-        for k,(a,b) in diff.items(): print(f'  {name_of(k)}: {a} → {b}', flush=True)
-    return state
+def card_of(folder, cfg, found):
+    "The `Card` for a run with the rate of `cfg`"
+    return Card(folder, cfg.scheduler == 'onecycle' and cfg.max_lr or cfg.base_lr,
+                bool(found and found['suggested_lrs']['max_lr']))
 
+# %% ../nbs/42_learner.ipynb #c5bfbec2
 def _too_large(learn, keep):
     "What to say, and save, when the device is out of memory"
-    keep.learn = learn # fastai has taken the callback off
-    if learn.iter:
-        keep.save(position(learn, learn.epoch, learn.iter), f'training_state_epoch{learn.epoch+1}_step{learn.iter}.pth')
+    learn.precision.disarm()
     learn.opt.zero_grad()
-    fits = batch_that_fits(learn)
-    advice = f'{fits*world_size()} fits' if fits else 'not even a batch of 2 fits: make --size smaller'
+    keep.learn = learn # fastai has taken the callback off
+    where = position(learn, learn.epoch, learn.iter) if learn.training else keep.end
+    if where and where['batch']: keep.save(where, f'training_state_epoch{where["epoch"]+1}_step{where["batch"]}.pth')
+    try: fits = batch_that_fits(learn)
+    except Exception: advice = 'make it smaller' # an estimate must not cost the message
+    else: advice = f'{fits*world_size()} fits' if fits else 'not even a batch of 2 fits: make --size smaller'
     last = f'; the newest state is {keep.last}' if keep.last else ''
     return UserError(f'{next(learn.model.parameters()).device} is out of memory with --batch-size '
                      f'{learn.cfg.batch_size}: {advice}; leave --no-amp out, which needs more{last}')
 
+# %% ../nbs/42_learner.ipynb #77fab10a
+def _write_config(cfg, folder):
+    try:
+        if not rank(): save_config(cfg, folder/'config.json')
+    except OSError as e: raise UserError(f'{folder}: cannot be written to ({e.strerror})') from None
+
+def _taken(learn, folder, state, path):
+    "The state at `path` has been taken over: what follows it gives way"
+    _write_config(learn.cfg, folder)
+    if rank(): return
+    set_aside_later(folder, path)
+    mend_best(folder, state['history'])
+
 def class_ids(learn): return list(getattr(learn.dls, 'class_ids', learn.dls.vocab))
 
+def _stop(cfg): return lambda h: stop_reason(h, cfg.patience, cfg.target_accuracy, cycle_ends(cfg))
+
+def _nothing_to_do(cfg, state):
+    "Why a run is finished, or an empty string"
+    if state['epoch'] >= cfg.epochs: return f'all {cfg.epochs} epochs are done'
+    if state['ended']: return f'a callback ended it after epoch {state["epoch"]}'
+    return state['batch'] == 0 and state['epoch'] and _stop(cfg)(state['history']) or ''
+
+# %% ../nbs/42_learner.ipynb #f513bfda
+def _callbacks(learn, folder, state, path, cfg, found, start):
+    "What a fit of the command has beyond any other's"
+    schedule = make_schedule(cfg, len(learn.dls.train))
+    if cfg.pretrained or cfg.init_from: schedule = head_first(schedule, cfg.lr_mult)
+    about = dict(config=config_to_dict(learn.cfg), class_ids=class_ids(learn), class_names=list(learn.dls.vocab),
+                 items=[len(learn.dls.train_ds), len(learn.dls.valid_ds)]) | (dict(lr_finder=found) if found else {})
+    keep = Checkpoints(folder, cfg.keep_last_n_checkpoints, about, cfg.checkpoint_minutes,
+                       cfg.max_hours and start+3600*cfg.max_hours, cfg.warmup_epochs)
+    keep.last = path
+    files = HistoryFiles(folder, state and state['history'], f'{cfg.model} on {cfg.dataset}', _stop(cfg))
+    goes_on = [Resume(state, say=False, then=lambda: _taken(learn, folder, state, path))] if state else []
+    return keep, files, [ScheduleCallback(schedule), files, keep, card_of(folder, cfg, found),
+                         *[BesideRecord()]*bool(cfg.reference), StopEarly(), Signals(), *goes_on]
+
+def _fit_run(learn, folder, state, path, start, bad, cbs):
+    "The fit of `fit_config`, in its folder and from its state"
+    if not state: _write_config(learn.cfg, folder)
+    if learn.cfg.visualize_samples and not state and not rank():
+        safely(f'{folder}/sample_images.png', lambda: sample_sheet(learn, folder))
+    cfg,found = found_rate(learn, folder, state)
+    keep,files,ours = _callbacks(learn, folder, state, path, cfg, found, start)
+    try: learn.fit(cfg.epochs, cbs=[*ours, bad, *cbs])
+    except (KeyboardInterrupt, SystemExit):
+        if keep.last and not rank():
+            print(f'stopped; the newest state is {keep.last}; go on with --resume-from {folder}', flush=True)
+        raise
+    except torch.OutOfMemoryError: raise _too_large(learn, keep) from None
+    if rank(): return
+    whole = mend(learn, folder, files.history, lambda: card_of(folder, cfg, found))
+    lost = keep.lost or ('' if whole else f'{folder}/metrics.json could not be written: make room there')
+    if lost: raise UserError(f'{lost}, then go on with --resume-from {folder}')
+    if keep.stopped == 2:
+        print(f'stopped: --max-hours {cfg.max_hours:g} are over, and everything is saved; go on with --resume-from '
+              f'{folder}', flush=True)
+
+def _finished(learn, folder, state, path, why):
+    "A run that is done: the learner gets its weights, and the folder what is missing"
+    load_weights(learn, state)
+    if rank(): return
+    print(f'nothing to do in {folder}: {why}', flush=True)
+    if path == next(reversed(positions(folder).values()), None):
+        mend(learn, folder, state['history'], lambda: card_of(folder, *found_rate(learn, folder, state)))
+
+# %% ../nbs/42_learner.ipynb #c8fc593a
 @patch
 def fit_config(self:Learner,
     folder=None, # where the run's files go; None takes `cfg.checkpoint_dir`, or the next free `checkpoint_N`
@@ -211,47 +272,15 @@ def fit_config(self:Learner,
     if resume is None: resume = cfg.resume_from or cfg.resume
     folder,exact = from_first(None if rank() else find_run(resume, folder or cfg.checkpoint_dir))
     with run_lock(folder) if not rank() else nullcontext():
-        state = from_first(_go_on(self, folder, exact) if resume and not rank() else None)
-        _fit_run(self, folder, state, start, L(cbs))
+        state,path = from_first(go_on(self, folder, exact) if resume and not rank() else (None, None))
+        if state and rank(): match_classes(self.dls, state['class_ids'], path)
+        if state and (why := _nothing_to_do(cfg, state)):
+            _finished(self, folder, state, path, why)
+            return folder
+        bad = BadFiles(folder, cfg.max_bad_files)
+        try: bad.watch(self); _fit_run(self, folder, state, path, start, bad, L(cbs))
+        finally: bad.close()
     return folder
-
-def _fit_run(learn, folder, state, start, cbs):
-    "The fit of `fit_config`, in its folder and from its state"
-    cfg,h = learn.cfg,state and state['history']
-    def stop(h): return stop_reason(h, cfg.patience, cfg.target_accuracy, cycle_ends(cfg))
-    why = h and (f'all {cfg.epochs} epochs are done' if state['epoch'] >= cfg.epochs
-                 else state['batch'] == 0 and stop(h))
-    if why: return None if rank() else print(f'nothing to do in {folder}: {why}', flush=True)
-    try:
-        if not rank(): save_config(cfg, folder/'config.json')
-    except OSError as e: raise UserError(f'{folder}: cannot be written to ({e.strerror})') from None
-    if cfg.visualize_samples and not state and not rank():
-        safely(f'{folder}/sample_images.png', lambda: sample_sheet(learn, folder))
-    if cfg.lr_finder: cfg,found = found_rate(learn, folder, state and state.get('lr_finder'))
-    schedule = make_schedule(cfg, len(learn.dls.train))
-    if cfg.pretrained or cfg.init_from: schedule = head_first(schedule, cfg.lr_mult)
-    about = dict(config=config_to_dict(learn.cfg), class_ids=class_ids(learn), class_names=list(learn.dls.vocab),
-                 items=[len(learn.dls.train_ds), len(learn.dls.valid_ds)])
-    if cfg.lr_finder: about['lr_finder'] = found
-    keep = Checkpoints(folder, cfg.keep_last_n_checkpoints, about, cfg.checkpoint_minutes,
-                       cfg.max_hours and start+3600*cfg.max_hours, cfg.warmup_epochs)
-    shown = [BesideRecord()]*bool(cfg.reference)
-    files = [HistoryFiles(folder, h, f'{cfg.model} on {cfg.dataset}', stop), keep, BadFiles(folder, cfg.max_bad_files),
-             Card(folder, cfg.scheduler == 'onecycle' and cfg.max_lr or cfg.base_lr)]
-    try:
-        learn.fit(cfg.epochs, cbs=[ScheduleCallback(schedule), *files, *shown, StopEarly(), Signals(),
-                                   *([Resume(state)] if state else []), *cbs])
-    except (KeyboardInterrupt, SystemExit):
-        if keep.last and not rank():
-            print(f'stopped; the newest state is {keep.last}; go on with --resume-from {folder}', flush=True)
-        raise
-    except torch.OutOfMemoryError: raise _too_large(learn, keep) from None
-    if keep.failed:
-        raise UserError(f'the last state of {folder} could not be written: make room there, then go on with '
-                        f'--resume-from {folder}')
-    if keep.overtime and not rank():
-        print(f'stopped: --max-hours {cfg.max_hours:g} are over, and everything is saved; go on with --resume-from '
-              f'{folder}', flush=True)
 
 # %% ../nbs/42_learner.ipynb #78067aea
 def load_model(

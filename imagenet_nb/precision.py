@@ -84,7 +84,7 @@ class _Probe:
 class Precision(Callback):
     "Run the model of any `Learner` by `plan`: autocast, channels-last, loss scaling"
     order = 10 # as fastai's MixedPrecision: GradientAccumulation (6) comes before, GradientClip (11) after
-    _armed = _kept = None
+    _armed = _kept = _learn = None
     def __init__(self,
         plan: PrecisionPlan=None, # None asks `precision_for` the model's device
         scaler: torch.amp.GradScaler=None, # None makes one where the plan scales
@@ -92,6 +92,14 @@ class Precision(Callback):
     ):
         self.plan,self.scaler,self.channels_last = plan,scaler,channels_last
         self.skipped,self._saved = 0,{}
+
+    @property
+    def learn(self): return self._learn
+    @learn.setter
+    def learn(self, v):
+        "Whoever takes the callback off gets the model back as it was"
+        if v is None: self.disarm()
+        self._learn = v
 
     @property
     def current(self) -> PrecisionPlan: # of the device where the model is now
@@ -112,15 +120,15 @@ class Precision(Callback):
         if self._kept: (self.scaler,self.skipped),self._kept = self._kept,None
 
     def before_batch(self):
-        self._disarm()
+        self.disarm()
         if self._moves: self.learn.xb = apply(_nhwc, self.xb)
         if self.current.dtype is None: return
         self._armed = self.model,vars(self.model).get('forward')
         vars(self.model)['forward'] = self._forward
 
-    def after_batch(self): self._disarm()
+    def after_batch(self): self.disarm()
 
-    def _disarm(self):
+    def disarm(self):
         "Put `model.forward` back as it was"
         if not self._armed: return
         (model,forward),self._armed = self._armed,None
@@ -129,7 +137,7 @@ class Precision(Callback):
 
     def _forward(self, *args, **kwargs):
         plan,model = self.current,self._armed[0]
-        self._disarm()
+        self.disarm()
         with torch.autocast(plan.device_type, plan.dtype): out = model.forward(*args, **kwargs)
         return apply(_full, out)
 
