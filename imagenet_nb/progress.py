@@ -79,7 +79,7 @@ class TerminalView(LogView):
 # %% ../nbs/43_progress.ipynb #4d34f8bd
 def _row(tag, vals):
     "A row of an HTML table: headings may break, numbers may not"
-    style = f'text-align:right;padding:2px 7px;white-space:{"normal" if tag == "th" else "nowrap"}'
+    style = f'text-align:right;padding:2px 4px;white-space:{"normal" if tag == "th" else "nowrap"}'
     return '<tr>' + ''.join(f'<{tag} style="{style}">{escape(str(v))}</{tag}>' for v in vals) + '</tr>'
 
 class NotebookView(LogView):
@@ -92,7 +92,7 @@ class NotebookView(LogView):
         from IPython.display import display
         heads = [n.replace('accuracy', 'acc.').replace('_', ' ') for n in self.names]
         html = self.state if not self.rows else (
-            f'<table style="font-size:.9em"><thead>{_row("th", heads)}</thead><tbody>'
+            f'<table style="font-size:.85em"><thead>{_row("th", heads)}</thead><tbody>'
             + ''.join(_row('td', r) for r in self.rows) + f'</tbody></table>{self.state}')
         text = '\n'.join('  '.join(map(str, r)) for r in [self.names, *self.rows]) if self.rows else ''
         data = {'text/html': html, 'text/plain': text}
