@@ -177,13 +177,14 @@ def card_of(folder, cfg, found):
                 bool(found and found['suggested_lrs']['max_lr']))
 
 # %% ../nbs/42_learner.ipynb #c5bfbec2
-def _too_large(learn, keep):
+def _too_large(learn, keep, cbs):
     "What to say, and save, when the device is out of memory"
     learn.precision.disarm()
     learn.opt.zero_grad()
-    keep.learn = learn # fastai has taken the callback off
-    where = position(learn, learn.epoch, learn.iter) if learn.training else keep.end
-    if where and where['batch']: keep.save(where, f'training_state_epoch{where["epoch"]+1}_step{where["batch"]}.pth')
+    with learn.added_cbs(cbs): # fastai has taken them off; what they remember belongs into the state
+        where = position(learn, learn.epoch, learn.iter) if learn.training else keep.end
+        if where and where['batch']:
+            keep.save(where, f'training_state_epoch{where["epoch"]+1}_step{where["batch"]}.pth')
     try: fits = batch_that_fits(learn)
     except Exception: advice = 'make it smaller' # an estimate must not cost the message
     else: advice = f'{fits*world_size()} fits' if fits else 'not even a batch of 2 fits: make --size smaller'
@@ -236,12 +237,13 @@ def _fit_run(learn, folder, state, path, start, bad, cbs):
         safely(f'{folder}/sample_images.png', lambda: sample_sheet(learn, folder))
     cfg,found = found_rate(learn, folder, state)
     keep,files,ours = _callbacks(learn, folder, state, path, cfg, found, start)
-    try: learn.fit(cfg.epochs, cbs=[*ours, bad, *cbs])
+    cbs = [*ours, bad, *cbs]
+    try: learn.fit(cfg.epochs, cbs=cbs)
     except (KeyboardInterrupt, SystemExit):
         if keep.last and not rank():
             print(f'stopped; the newest state is {keep.last}; go on with --resume-from {folder}', flush=True)
         raise
-    except torch.OutOfMemoryError: raise _too_large(learn, keep) from None
+    except torch.OutOfMemoryError: raise _too_large(learn, keep, cbs) from None
     if rank(): return
     whole = mend(learn, folder, files.history, lambda: card_of(folder, cfg, found))
     lost = keep.lost or ('' if whole else f'{folder}/metrics.json could not be written: make room there')

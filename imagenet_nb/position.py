@@ -124,7 +124,7 @@ def load_optimizer(
     except (KeyError, ValueError, AssertionError, TypeError, AttributeError, RuntimeError): kind = None
     if kind != s['opt_kind']:
         opt.clear_state()
-        return [f'the saved state of the optimizer ({s["opt_kind"]}) does not fit '
+        return [f'the saved state ({s["opt_kind"]}) does not fit '
                 + (f'this one ({kind})' if kind else 'these parameters') + ': it begins anew']
     said = []
     for k in first[0]:
@@ -142,10 +142,12 @@ def load_weights(
     s: dict, # a state
 ):
     "Give the model of `learn` the weights of a state, or `UserError`"
-    try: get_model(learn.model).load_state_dict(s['model'])
-    except RuntimeError as e:
-        first = str(e).splitlines()[1].strip()[:120]
-        raise UserError(f'these are the weights of another model ({first})') from None
+    own,new = get_model(learn.model).state_dict(),s['model']
+    bad = sorted(k for k in own.keys() | new.keys() if k not in own or k not in new or own[k].shape != new[k].shape)
+    if bad: # torch would copy what fits before it complains
+        raise UserError(f'these are the weights of another model: {len(bad)} of {len(own)} tensors do not fit, such as '
+                        f'{bad[0]}')
+    get_model(learn.model).load_state_dict(new)
 
 # %% ../nbs/36_position.ipynb #212daeb4
 def _batches(dl):

@@ -217,3 +217,171 @@ def test_a_folder_that_is_deleted(tmp_path, capsys):
     folder = fit(tmp_path/'run', at_epoch(e2=lambda: shutil.rmtree(tmp_path/'run')))
     assert 'was deleted; it is made again' in capsys.readouterr().err
     assert len(json.loads((folder/'metrics.json').read_text())['epochs']) == 3 and load_tensors(folder/'training_state_epoch3.pth')['epoch'] == 3
+
+small = [*quick[:-1], '2', '--batch-size', '128']
+said = lambda r: r.stdout + r.stderr
+
+def test_a_good_run_says_nothing_on_stderr(call):
+    r = call(*small, '--checkpoint-dir', 'run')
+    assert (r.returncode, r.stderr) == (0, ''), r.stderr
+
+def test_a_finished_run_mends_its_files(call, tmp_path):
+    "Whatever is lost or damaged comes back from the newest state, and it is no mistake to ask"
+    call(*small, '--checkpoint-dir', 'run')
+    run = tmp_path/'run'; whole = timeless(run); best = load_tensors(run/'best_model.pth')
+    for text in ('', '{', '[1,2]', '{"epochs":[1,2],"train_losses":["a"]}'):
+        (run/'metrics.json').write_text(text)
+        r = call('--resume-from', 'run')
+        assert r.returncode == 0 and 'nothing to do in run: all 2 epochs are done' in r.stdout and timeless(run) == whole, said(r)
+    for n in ('metrics.json', 'README.md', 'training_curves.png'): (run/n).unlink()
+    (run/'best_model.pth').write_bytes(b'zz')
+    assert call('--resume-from', 'run').returncode == 0
+    assert timeless(run) == whole and {'README.md', 'training_curves.png'} <= {p.name for p in run.iterdir()}
+    again = load_tensors(run/'best_model.pth')
+    assert again['epoch'] == best['epoch'] and all(v.equal(again['model'][k]) for k,v in best['model'].items())
+
+def test_states_that_are_all_lost(call, tmp_path):
+    "The run begins anew, and nothing of the old one is overwritten"
+    call(*small, '--checkpoint-dir', 'run')
+    run = tmp_path/'run'; old = {n: (run/n).read_bytes() for n in ('best_model.pth', 'metrics.json', 'README.md', 'training_curves.png')}
+    for p in run.glob('training_state*'): p.write_bytes(b'x')
+    r = call('--resume-from', 'run')
+    assert r.returncode == 0 and 'no training state in run can be used any more' in r.stdout and r.stderr.count('the state before it is used') == 1, said(r)
+    for n,b in old.items(): assert (run/f'{n}.superseded').read_bytes() == b
+
+def test_which_run_and_which_state(call, tmp_path):
+    call(*small)
+    (tmp_path/'checkpoint_2').mkdir()
+    r = call('--resume', '--epochs', '3')
+    assert r.returncode == 0 and 'the newest run here is checkpoint_1; checkpoint_2 is empty' in r.stdout and 'going on from checkpoint_1/training_state_epoch2.pth' in r.stdout, said(r)
+    r = call('--resume-from', 'checkpoint_1/training_state_epoch1.pth', '--epochs', '1', '--config', 'checkpoint_1/config.json')
+    assert 'nothing to do' in r.stdout and len(timeless(tmp_path/'checkpoint_1')['epochs']) == 3, said(r) # an old state does not rewrite what came after
+    r = call('--resume-from', 'checkpoint_1', '--epochs', '4', '--no-mixup')
+    assert '--no-mixup: False → True' in r.stdout and timeless(tmp_path/'checkpoint_1')['config_changes'][-1]['--no-mixup'] == [False, True], said(r)
+
+def test_a_state_of_a_plain_fit(call, tmp_path):
+    fit_plain(tmp_path/'plain')
+    r = call(*small, '--resume-from', 'plain')
+    assert r.returncode == 2 and 'a state of a plain fit, not of a run' in r.stderr and len(r.stderr.splitlines()) == 1, said(r)
+
+def fit_plain(folder, *cbs, epochs=2, **kw):
+    import torch
+    from fastai.basics import CrossEntropyLossFlat, DataLoaders, Learner
+    from imagenet_nb.loader import SeededDL
+    from imagenet_nb.resume import resumable
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    dls = DataLoaders(*[SeededDL(list(zip(x, x.argmax(1))), bs=8, shuffle=o, num_workers=0) for o in (True, False)], device='cpu')
+    learn = Learner(dls, torch.nn.Linear(4, 4), loss_func=CrossEntropyLossFlat())
+    learn.remove_cbs([o for o in learn.cbs if o.name == 'progress'])
+    with learn.no_logging(): learn.fit(epochs, cbs=[*resumable(folder, **kw), *cbs])
+    return learn
+
+def slow_plain(folder):
+    "In a process of its own: a plain fit that takes a second a step"
+    from fastai.callback.core import Callback
+    class Slow(Callback):
+        def before_batch(self): time.sleep(1)
+    fit_plain(folder, Slow(), minutes=0)
+
+def test_two_plain_fits_into_one_folder(tmp_path):
+    "The second is refused; a killed one holds nothing, and its half files are swept"
+    p = multiprocessing.get_context('spawn').Process(target=slow_plain, args=(tmp_path/'run',)); p.start()
+    end = time.time()+60
+    while not list((tmp_path/'run').glob('*.pth')) and time.time() < end: time.sleep(.05)
+    with pytest.raises(ValueError, match=f'another process \\(process {p.pid}\\) is training into it'): fit_plain(tmp_path/'run')
+    p.kill(); p.join()
+    (tmp_path/'run'/f'.x.{p.pid}.tmp').touch()
+    fit_plain(tmp_path/'run')
+    assert [o.name for o in (tmp_path/'run').glob('.*')] == []
+
+def test_a_deleted_folder_is_locked_again(start, tmp_path):
+    p = start(tmp_path, '--resume-from', 'run', '--epochs', '50', '--checkpoint-minutes', '0.0001')
+    def until(f):
+        end = time.time()+60
+        while not f() and time.time() < end: time.sleep(.02)
+    until(lambda: list((tmp_path/'run').glob('*.pth')))
+    shutil.rmtree(tmp_path/'run', ignore_errors=True)
+    until(lambda: list((tmp_path/'run').glob('*.pth')))
+    finished(start(tmp_path, '--resume-from', 'run'), 2)
+    assert f'another process (process {p.pid}) is training into it' in (tmp_path/'log.txt').read_text() and p.is_alive()
+    p.kill(); p.join()
+
+def fails(monkeypatch, *which, name='best_model.pth'):
+    "The disk refuses the n-th writes of `name`"
+    from imagenet_nb import resume
+    old,n = resume.save_tensors,[0]
+    def save(path, state):
+        if path.name == name:
+            n[0] += 1
+            if n[0] in which: raise OSError(28, 'No space left on device')
+        old(path, state)
+    monkeypatch.setattr(resume, 'save_tensors', save)
+
+def test_a_best_model_that_could_not_be_written(tmp_path, monkeypatch, capsys):
+    "It is written with the next save, though the model is another one by then; and at the end it is an error"
+    whole = fit(tmp_path/'whole', batch_size=128)
+    with monkeypatch.context() as m:
+        fails(m, 2)
+        run = fit(tmp_path/'run', batch_size=128)
+    a,b = (load_tensors(o/'best_model.pth') for o in (whole, run))
+    assert a['epoch'] == b['epoch'] == 3 and all(v.equal(b['model'][k]) for k,v in a['model'].items())
+    with monkeypatch.context() as m:
+        fails(m, 3, 4)
+        with pytest.raises(ValueError, match='best_model.pth could not be written: make room'): fit(tmp_path/'last', batch_size=128)
+    fit(tmp_path/'last', batch_size=128)
+    b = load_tensors(tmp_path/'last'/'best_model.pth')
+    assert all(v.equal(b['model'][k]) for k,v in a['model'].items())
+    with monkeypatch.context() as m: # the best fits onto the disk, the state does not
+        fails(m, 1, name='training_state_epoch3.pth')
+        with pytest.raises(ValueError, match='the last state of .* could not be written'): fit(tmp_path/'state', batch_size=128)
+
+def test_a_full_disk_when_going_on(disk):
+    "Nothing is lost: the line says what to do, and with room again the run goes on from where it was told to"
+    fit(disk/'run', epochs=2)
+    def fill():
+        with open(disk/'filler', 'wb', buffering=0) as f:
+            try:
+                while True: f.write(b'x'*4096)
+            except OSError: pass
+    fill()
+    best = (disk/'run'/'best_model.pth').read_bytes()
+    with pytest.raises(ValueError, match='cannot be written to'): fit_from(disk/'run'/'training_state_epoch1.pth')
+    assert (disk/'run'/'best_model.pth').read_bytes() == best and not list((disk/'run').glob('*.superseded'))
+    (disk/'filler').unlink()
+    fit_from(disk/'run'/'training_state_epoch1.pth')
+    assert len(timeless(disk/'run')['epochs']) == 2 and best in [p.read_bytes() for p in (disk/'run').glob('best_model*')]
+
+def fit_from(state):
+    from imagenet_nb.config import Config
+    from imagenet_nb.learner import imagenet_learner
+    from imagenet_nb.recipe import presets
+    learn = imagenet_learner(Config(**presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=2)))
+    with learn.no_bar(), learn.no_logging(): return learn.fit_config(resume=state)
+
+def test_a_loss_that_explodes(call, tmp_path):
+    "No state of weights that are no numbers is written, and what is named is a good one"
+    (tmp_path/'n.json').write_text('{"optimizer": {"initial_lr": 1e30}}')
+    r = call(*small, '--config', 'n.json', '--no-mixup', '--checkpoint-minutes', '0.0001', '--checkpoint-dir', 'run')
+    import torch
+    states = [load_tensors(p) for p in (tmp_path/'run').glob('*.pth')]
+    assert r.returncode == 2 and all(bool(torch.isfinite(v.float()).all()) for s in states for v in s['model'].values()), said(r)
+    named = next(w for w in r.stderr.splitlines()[-1].split() if w.startswith('run/training_state'))
+    assert (tmp_path/named.rstrip(':;,')).exists()
+
+def test_another_seed_within_an_epoch(start, tmp_path):
+    p = start(tmp_path, '--resume-from', 'run')
+    end = time.time()+60
+    while not (tmp_path/'run'/'training_state_epoch1.pth').exists() and time.time() < end: time.sleep(.02)
+    time.sleep(.1); os.kill(p.pid, signal.SIGTERM); finished(p, 143)
+    finished(start(tmp_path, '--resume-from', 'run', '--seed', '7', '--override-config'))
+    log = (tmp_path/'log.txt').read_text()
+    assert 'stands within an epoch of other batches (seed 42 → 7)' in log and 'going on from run/training_state_epoch1.pth: epoch 2\n' in log, log
+
+def test_a_broken_image_before_training(call, tmp_path):
+    "The sheet of samples and the LR finder meet it first"
+    from test_mistakes import tree
+    data = tree(tmp_path/'data', n=(8, 4))
+    for p in (data/'train').rglob('1.JPEG'): p.write_bytes(p.read_bytes()[:200])
+    r = call('--dataset', 'imagenet', '--data-dir', data, '--model', 'timm/resnet10t', '--size', '32', '--batch-size', '4', '--epochs', '1', '--max-bad-files', '0.2',
+             '--lr-finder', '--visualize-samples', '--checkpoint-dir', 'run')
+    assert r.returncode == 0 and (tmp_path/'run'/'sample_images.png').exists() and (tmp_path/'run'/'bad_files.txt').exists(), said(r)
