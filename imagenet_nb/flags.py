@@ -127,8 +127,7 @@ def _check_state(where):
     if where.is_dir(): return no('this is a folder, not a state') if where.suffix == '.pth' else None
     if not where.exists():
         if state: no('there is no such file')
-        try: return check_folder(where)
-        except UserError as e: raise UserError(str(e).replace('--checkpoint-dir', '--resume-from')) from None
+        return check_folder(where, '--resume-from')
     if not state: no('this is a file, but not a state of a run: give its folder, or a training_state_epochN.pth')
 
 def check_places(

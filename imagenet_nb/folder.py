@@ -22,16 +22,24 @@ def states(
     return dict(sorted((int(m[1]), p) for m,p in found if m))
 
 # %% ../nbs/03_folder.ipynb #ec4513fa
+_written = ('config.json', 'README.md', 'best_model.pth', 'training_curves.png') # by every run
+
 def check_folder(
     name, # a folder that exists, or not yet
+    flag: str='--checkpoint-dir', # who has named it, for the message
 ):
     "Raise `UserError` where a new run cannot live in `name`"
     p = Path(name)
-    if (p/'metrics.json').exists() or states(p):
-        raise UserError(f'--checkpoint-dir {p}: there is a run in it already; name another folder')
-    there = next(o for o in (p, *p.absolute().parents) if o.exists())
-    if not there.is_dir(): raise UserError(f'--checkpoint-dir {p}: {there} is a file')
-    if not os.access(there, os.W_OK): raise UserError(f'--checkpoint-dir {p}: {there} cannot be written to')
+    def no(why): raise UserError(f'{flag} {p}: {why}')
+    try:
+        if (p/'metrics.json').exists() or states(p): no('there is a run in it already; name another folder')
+        if mine := [n for n in _written if (p/n).exists()]:
+            no(f'a run would replace {", ".join(mine)} there; name another folder')
+        if p.is_symlink() and not p.exists(): no('it is a link that leads nowhere')
+        there = next(o for o in (p, *p.absolute().parents) if o.exists())
+    except OSError as e: no(f'cannot be used ({e.strerror})')
+    if not there.is_dir(): no(f'{there} is a file')
+    if not os.access(there, os.W_OK): no(f'{there} cannot be written to')
 
 # %% ../nbs/03_folder.ipynb #cae9f114
 def make_folder(
