@@ -109,7 +109,7 @@ def first_settings(
 ) -> list: # for each group of parameters: name → number
     "The settings of a new optimizer, with the rate and the decay that the fit has set; what earlier fits have left is none of them"
     made = isinstance(learn.opt_func, OptimWrapper)
-    new = learn.opt if made else learn.opt_func(learn.splitter(learn.model), lr=learn.lr)
+    new = learn.opt if made else learn.opt_func(learn.splitter(get_model(learn.model)), lr=learn.lr)
     return [{k: v for k,v in (a | {o: b[o] for o in ('lr', 'wd') if o in b}).items()
              if isinstance(v, (bool, int, float)) and k not in _kernels} for a,b in zip(new.hypers, learn.opt.hypers)]
 
