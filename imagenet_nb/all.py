@@ -23,6 +23,8 @@ from .optimizer import *
 from .history import *
 from .progress import *
 from .checkpoint import *
+from .position import position
+from .signals import *
 from .resume import *
 from .preflight import check_dataset
 from .record import reference_run
