@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['state_format', 'breakpoints', 'plain', 'checksum', 'save_tensors', 'load_tensors', 'versions', 'model_state',
-           'load_state', 'newest_state', 'surplus']
+           'OtherFormat', 'load_state', 'newest_state', 'surplus']
 
 # %% ../nbs/41_checkpoint.ipynb #d676bd68
 import hashlib, sys
@@ -72,7 +72,7 @@ def load_tensors(
     return s
 
 # %% ../nbs/41_checkpoint.ipynb #5c02ab45
-state_format = 2 # of the files written here; larger ones are refused
+state_format = 3 # of the states written here; others are refused
 
 def versions() -> dict: # package → version
     "What this process runs on"
@@ -100,6 +100,8 @@ _parts = dict( # of a state, and what each must be
     loaders=_list_of((int, type(None))), grads=_list_of((torch.Tensor, int, type(None))),
     ended=lambda o: isinstance(o, bool), batches=lambda o: o is None or isinstance(o, dict))
 
+class OtherFormat(UserError): "A state of another version: whole, but not for this one"
+
 def load_state(
     path, # a file
 ) -> dict:
@@ -108,9 +110,9 @@ def load_state(
     if not isinstance(s, dict) or not {'model', 'optimizer'} <= s.keys():
         raise UserError(f'{path}: not a training state'
                         + (', only a model: --init-from takes it' if isinstance(s, dict) and 'model' in s else ''))
-    if _number(n := s.get('format')) and n > state_format:
-        raise UserError(f'{path}: made by a newer imagenet_nb (format {n}, this one reads up to {state_format}): '
-                        'update the package')
+    if _number(n := s.get('format')) and n != state_format:
+        raise OtherFormat(f'{path}: made by {"a newer" if n > state_format else "an older"} imagenet_nb (format {n}, this '
+                          f'one reads {state_format}): go on with that version, or begin with --init-from {path}')
     bad = [k for k,good in _parts.items() if k not in s or not good(s[k])]
     if bad: raise UserError(f'{path}: not a training state (missing or malformed: {", ".join(bad)})')
     return s
@@ -125,8 +127,8 @@ def newest_state(
     while paths:
         p = paths.pop()
         try: return load_state(p),p
+        except OtherFormat: raise
         except UserError as e:
-            if 'newer imagenet_nb' in str(e): raise
             before = '; the state before it is used'*bool(paths)
             print(f'warning: {e}{before}', file=sys.stderr, flush=True)
             put_aside(p, 'damaged')

@@ -97,13 +97,17 @@ def dry_run(
           + plan_text(plan, learn.cfg))
 
 # %% ../nbs/70_cli.ipynb #b791a302
+def _state_config(folder):
+    from imagenet_nb.run import state_config # with torch, so only where it is needed
+    return state_config(folder)
+
 def train(
     argv: list=None, # the words after the command; None takes this process's
 ):
     "Configure, train, and name the files that came of it; with `--dry-run` only the plan"
     said = vars(make_parser().parse_args(argv))
     if said.get('json') and not said.get('dry_run'): raise UserError('--json goes with --dry-run')
-    cfg = configure(argv)
+    cfg = configure(argv, from_state=_state_config)
     check_launch(cfg); check_places(cfg)
     from imagenet_nb.distributed import process_group
     with process_group(cfg): run(cfg, said.get('dry_run', False), said.get('json', False))
