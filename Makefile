@@ -33,7 +33,7 @@ latest: .venv/ready ## the quickstart on the newest fastai, in a second environm
 	$(BIN)/python tools/latest.py
 
 pytest: .venv/ready ## what a notebook cannot do: processes, ranks, kills
-	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m pytest -q tests
+	PATH=$(abspath $(BIN)):$$PATH OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 clean:
 	rm -rf _docs _proc .venv .venv-latest build *.egg-info

@@ -6,7 +6,7 @@
 __all__ = ['summary', 'run', 'upload', 'dry_run', 'train', 'train_command', 'check_command', 'report_command']
 
 # %% ../nbs/70_cli.ipynb #9ffa8c0d
-import json, os, re, sys, traceback
+import json, os, re, sys, time, traceback
 from pathlib import Path
 from .flags import Parser, check_launch, check_places, configure, make_parser
 from .layout import split_folders
@@ -17,7 +17,8 @@ def _fail(e, debug):
     "Say what was wrong; gives the exit code"
     if debug: traceback.print_exc()
     if isinstance(e, OSError) and not isinstance(e, UserError): e = f'{one_line(e.filename)}: {e.strerror}'
-    if not rank(): print('error: ' + re.sub(r'\n(?!  )', r'\\n', str(e)), file=sys.stderr) # the rows of a table begin with two spaces
+    if rank(): time.sleep(3) # rank 0 says it, and the launcher ends all when the first of them ends
+    else: print('error: ' + re.sub(r'\n(?!  )', r'\\n', str(e)), file=sys.stderr) # the rows of a table begin with two spaces
     return 2
 
 def _run(command, argv):

@@ -14,7 +14,7 @@ from fastai.torch_core import get_model
 from fastcore.basics import noop, patch
 from .checkpoint import model_state, newest_state, save_tensors, surplus
 from .core import UserError, all_max, rank, safely, world_size
-from .folder import lock, positions, set_aside_later, states, unlock
+from .folder import forget_within, lock, positions, set_aside_later, states, unlock
 from .loader import SeededDL
 from .signals import Guest, Signals
 from .position import (first_settings, gradients, load_callbacks, load_gradients, load_numbers,
@@ -235,8 +235,7 @@ def after_cancel_epoch(self:Checkpoints): self.over = self.epoch+1
 def _save_epoch(self:Checkpoints, ended=False):
     self.end,done = None,self.before+self.over
     if self.save(position(self.learn, self.over, 0), f'training_state_epoch{done}.pth', ended) and not rank():
-        for (e,step),p in positions(self.folder).items():
-            if step and e < done: p.unlink(missing_ok=True)
+        forget_within(self.folder, done)
         have = states(self.folder)
         for e in surplus(have, self.keep): have[e].unlink(missing_ok=True)
     h = getattr(getattr(self.learn, 'history_files', None), 'history', None)

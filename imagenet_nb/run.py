@@ -14,7 +14,7 @@ from fastai.data.transforms import Categorize, CategoryMap
 from .checkpoint import load_state, load_tensors, newest_state, save_tensors
 from .config import config_fields, name_of
 from .core import UserError, safely, write_json
-from .folder import make_folder, newest_run, positions, put_aside, set_aside_later, states
+from .folder import forget_within, make_folder, newest_run, positions, put_aside, set_aside_later, states
 from .history import HistoryFiles, history_columns, read_history
 from .position import misfit
 from .recipe import config_from_dict, config_to_dict, load_config, save_config
@@ -219,4 +219,5 @@ def mend(
     try: load_config(folder/'config.json')
     except UserError: safely(f'{folder}/config.json', lambda: save_config(learn.cfg, folder/'config.json'))
     mend_best(folder, h)
+    forget_within(folder, h['epochs'][-1]) # left by a kill between two steps of a save
     return good

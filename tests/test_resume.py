@@ -13,6 +13,7 @@ def child(folder, argv):
     "In a process of its own: the command, in `folder`"
     import torch
     os.setsid() # a process group of its own
+    signal.signal(signal.SIGINT, signal.default_int_handler) # a shell's background job ignores it
     multiprocessing.set_start_method('fork', force=True) # for its workers, as in any process that was not made this way
     os.chdir(folder)
     sys.stdout = sys.stderr = open('log.txt', 'a', buffering=1)
