@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The notebooks and tests find photographs through IMAGENETTE_DIR; without it those checks skip and say so.
 
-.PHONY: demo test check notebooks pytest latest docs readme clean
+.PHONY: demo test check notebooks pytest wheel docs readme clean
 .DEFAULT_GOAL := demo
 
 .venv/ready: settings.ini setup.py
@@ -15,13 +15,13 @@ BIN := .venv/bin
 demo: .venv/ready ## train on handwritten digits, offline, in under two minutes
 	$(BIN)/python train.py --preset quickstart
 
-test: .venv/ready check notebooks docs latest pytest ## all that CI runs
+test: .venv/ready check notebooks docs wheel pytest ## all that CI runs
 
-check: .venv/ready ## export and clean leave no difference
+check: .venv/ready ## export, clean and README.md leave no difference
 	$(BIN)/python tools/check.py
 
 notebooks: .venv/ready ## run every notebook, tutorials too
-	PATH=$(abspath $(BIN)):$$PATH OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --timing --do_print
+	PATH=$(abspath $(BIN)):$$PATH OMP_NUM_THREADS=1 $(BIN)/python tools/notebooks.py --n_workers 2 --timing --do_print
 
 docs: .venv/ready ## README.md and the site in _docs/, without Quarto
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python tools/docs.py
@@ -29,11 +29,11 @@ docs: .venv/ready ## README.md and the site in _docs/, without Quarto
 readme: .venv/ready ## README.md from nbs/index.ipynb
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python tools/docs.py readme
 
-latest: .venv/ready ## the quickstart on the newest fastai, in a second environment that borrows torch from the first
-	$(BIN)/python tools/latest.py
+wheel: .venv/ready ## the wheel's commands on the newest fastai, in a second environment that borrows torch from the first
+	$(BIN)/python tools/wheel.py
 
 pytest: .venv/ready ## what a notebook cannot do: processes, ranks, kills
-	PATH=$(abspath $(BIN)):$$PATH OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+	PATH=$(abspath $(BIN)):$$PATH OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests
 
 clean:
-	rm -rf _docs _proc .venv .venv-latest build *.egg-info
+	rm -rf _docs _proc .venv .venv-wheel build *.egg-info

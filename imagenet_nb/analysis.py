@@ -26,7 +26,7 @@ def history_frame(
 ) -> pd.DataFrame: # the columns of `imagenet_nb.record.columns`, one row an epoch
     "The epochs of a run as a table"
     if not h['epochs']: raise UserError('this run has no finished epoch yet: there is nothing to analyse')
-    df = pd.DataFrame({c: pd.to_numeric(pd.Series(h[k])) for c,k in history_names.items()})
+    df = pd.DataFrame({c: pd.Series(h[k], dtype=float if c != 'epoch' else int) for c,k in history_names.items()})
     return df.set_index('epoch', drop=False).rename_axis(None)
 
 def frame_history(
@@ -47,23 +47,29 @@ def _tested(df):
 # %% ../nbs/60_analysis.ipynb #001bce75
 def _shape(n, T_0):
     "The share of the base rate at the indices 0…n"
-    return np.array([sgdr(t, 1., T_0) for t in range(n+1)])
+    return np.resize([sgdr(t, 1., T_0) for t in range(T_0)], n+1) # one cycle, again and again
 
 def _rows(k, seam):
     "What rows 1…n show: before `seam` the index of the row, from it on the one before"
     return np.where(np.arange(1, len(k)) < seam, k[1:], k[:-1])
 
+def _worst(lr, T_0):
+    "The largest error of the least-squares fit, for each place 1…n+1 of the seam"
+    X,y = _rows(_shape(len(lr), T_0), np.arange(1, len(lr)+2)[:,None]),lr-lr.mean() # a row for each place
+    X -= X.mean(1, keepdims=True) # in place: X is large where epochs are many
+    square = np.einsum('ij,ij->i', X, X)
+    X *= (X@y/np.where(square > 1e-9, square, np.inf))[:,None] # rows that are all alike: the mean is all that fits
+    X -= y
+    return np.abs(X, out=X).max(1)
+
 def schedule_misfits(
     lr, # the rate column, rows 1…n
 ) -> pd.DataFrame: # T_0, seam, worst: the largest error over all rows
     "How well each cycle length, with each place of the seam, can explain the rates (least squares)"
-    lr,out = np.asarray(lr, float),[]
-    for T_0 in range(2, len(lr)+1):
-        k = _shape(len(lr), T_0)
-        for seam in range(1, len(lr)+2):
-            A = np.stack([r := _rows(k, seam), 1-r], 1)
-            out.append((T_0, seam, np.abs(A @ np.linalg.lstsq(A, lr)[0] - lr).max()))
-    return pd.DataFrame(out, columns=['T_0', 'seam', 'worst'])
+    lr = np.asarray(lr, float)
+    T_0,seam = np.arange(2, len(lr)+1),np.arange(1, len(lr)+2)
+    worst = [_worst(lr, t) for t in T_0.tolist()]
+    return pd.DataFrame(dict(T_0=np.repeat(T_0, len(seam)), seam=np.tile(seam, len(T_0)), worst=np.ravel(worst)))
 
 # %% ../nbs/60_analysis.ipynb #939a2843
 def roundest(
@@ -154,8 +160,9 @@ def shocks(
     df: pd.DataFrame, # epochs
 ) -> pd.DataFrame: # epoch, before, after, drop (points)
     "The test accuracy around each restart"
-    acc,at = df.test_acc,[df.epoch.iloc[i] for i in restarts(df.lr.tolist())]
-    return pd.DataFrame([dict(epoch=e, before=acc[e-1], after=acc[e], drop=acc[e-1]-acc[e]) for e in at])
+    e,acc = df.epoch.array,df.test_acc.array # by place: an epoch may be missing
+    return pd.DataFrame([dict(epoch=e[i], before=acc[i-1], after=acc[i], drop=acc[i-1]-acc[i])
+                         for i in restarts(df.lr.tolist())])
 
 # %% ../nbs/60_analysis.ipynb #599c710e
 def recoveries(
@@ -167,7 +174,8 @@ def recoveries(
         if c.cycle == 1: continue
         old,new = df.test_acc[df.epoch < c.first],df.test_acc.loc[c.first:c.last]
         at = new.index[new > old.max()]
-        out.append(dict(cycle=c.cycle, to_beat=old.max(), since=old.idxmax(), passed_at=at[0] if len(at) else None,
+        since = old.idxmax() if old.notna().any() else None
+        out.append(dict(cycle=c.cycle, to_beat=old.max(), since=since, passed_at=at[0] if len(at) else None,
                         epochs=at[0]-c.first+1 if len(at) else None, gain=c.best_test_acc-old.max()))
     return pd.DataFrame(out).astype(dict(passed_at='Int64', epochs='Int64')) if out else pd.DataFrame()
 
@@ -239,7 +247,8 @@ def plot_run(
 ): # a matplotlib figure with four axes: accuracy, loss, rate, gap
     "The training curves, with cycles, recoveries and the recovered schedule"
     fig,fit = plot_history(frame_history(_tested(df)), title),None
-    if len(df) > 4 and df.epoch.iloc[0] == 1 and df.lr.notna().all(): fit = recover_schedule(df)
+    whole = df.epoch.tolist() == list(range(1, len(df)+1)) and df.lr.notna().all()
+    if len(df) > 4 and whole: fit = recover_schedule(df)
     acc,loss,rate,diff = fig.axes
     for l in [l for o in fig.axes for l in o.lines if l.get_marker() == '.']: l.set_markersize(3)
     _mark_cycles(df, *fig.axes)
@@ -247,12 +256,12 @@ def plot_run(
         low = df.test_loss.idxmin()
         name = f'lowest {df.test_loss[low]:.4f} (epoch {low})'
         loss.plot(low, df.test_loss[low], 'o', ms=9, mfc='none', color='C0', label=name)
-    if (df.lr > 0).any():
-        rate.set(yscale='log', ylim=(df.lr[df.lr > 0].min()/4, df.lr.max()*2), ylabel='learning rate (log scale)')
+    if len(lr := df.lr[df.lr > 1e-100]): # what a log axis can show
+        rate.set(yscale='log', ylim=(lr.min()/4, lr.max()*2), ylabel='learning rate (log scale)')
     if fit and fit['found']:
         found = f"recovered: $T_0$ {fit['T_0']}, {fit['base_lr']:g} to {fit['eta_min']:g}"
         rate.plot(df.epoch, schedule_rows(df, fit).rate, color='k', lw=.6, alpha=.7, label=found)
         rate.legend(loc='lower left', **_small)
-    acc.set_ylim(0, min(100, df.test_acc.max()*1.15)); diff.set_ylabel('training − test (points)')
+    acc.set_ylim(0, min(100, max(df.test_acc.max()*1.15, 1))); diff.set_ylabel('training − test (points)')
     acc.legend(loc='center right', bbox_to_anchor=(1, .3), **_small); loss.legend(**_small); diff.legend(**_small)
     return fig

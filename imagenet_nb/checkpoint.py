@@ -72,7 +72,7 @@ def load_tensors(
     return s
 
 # %% ../nbs/41_checkpoint.ipynb #5c02ab45
-state_format = 3 # of the states written here; others are refused
+state_format = 4 # of the states written here; others are refused
 
 def versions() -> dict: # package → version
     "What this process runs on"

@@ -259,6 +259,8 @@ def claims_of(
 ) -> list: # dicts as from `claims`
     "What was said of the recorded run, as far as it can be said of this one"
     f = Facts(df)
-    there = dict(restart=len(f.shocks) > 0, cycle=bool(f.phases.complete.iloc[1:].any()))
+    gap,loss = f.gap.notna(),df[['train_loss', 'test_loss']].notna()
+    there = dict(restart=len(f.shocks) > 0, cycle=bool(f.phases.complete.iloc[1:].any()), gap=gap.any(),
+                 every_gap=gap.all(), losses=loss.any().all()) # a foreign run may lack a column, or values of it
     return [_claim(c, f) for c in _data()['of any run']
             if len(df) >= c.get('epochs', 1) and there.get(c.get('needs'), True)]

@@ -66,9 +66,6 @@ def run(
     from imagenet_nb.learner import facts, imagenet_learner
     learn = imagenet_learner(cfg)
     if dry: return None if rank() else dry_run(learn, as_json)
-    if cfg.multi_gpu:
-        from imagenet_nb.distributed import Ranks
-        learn.add_cb(Ranks(cfg.sync_bn, find_unused_parameters=bool(cfg.pretrained or cfg.init_from)))
     if not rank():
         print(f'{cfg.model} on {cfg.dataset}, {cfg.image_size} px, {cfg.epochs} epoch{"s"*(cfg.epochs > 1)} '
               f'of {cfg.batch_size} items a step')
@@ -84,7 +81,7 @@ def upload(
 ):
     "Push the run to the Hub; a failure is told and costs nothing"
     from imagenet_nb.hub import push_run
-    try: print(f'uploaded to {push_run(folder, cfg.hf_repo, cfg.hf_token)}')
+    try: print(f'uploaded to {push_run(folder, cfg.hf_repo, cfg.token)}')
     except UserError as e: print(f'warning: {e}', file=sys.stderr)
 
 def dry_run(

@@ -25,21 +25,21 @@ from .loader import SeededDL
 from .preflight import check_sample
 
 # %% ../nbs/10_data.ipynb #6b56f94f
-class Opener:
+class Opener(Transform): # a Transform, because fastai wraps other objects in a function that no fresh worker can unpickle
     "From an item of a `Source` to what `LazyImage` opens"
     def __init__(self,
         root='', # folder that stored paths are relative to
         rows=None, # rows of a Hub dataset
-    ): self.root,self.rows = str(root),rows
-    def __call__(self, o):
+    ): super().__init__(); self.root,self.rows = str(root),rows
+    def __call__(self, o, **kwargs):
         x = o['x']
         if self.rows is not None: im = self.rows[int(x)]['image']; return im['bytes'] or im['path']
         return os.path.join(self.root, os.fsdecode(x)) if isinstance(x, bytes) else x
 
-class Namer:
+class Namer(Transform):
     "From an item to the word for its class"
-    def __init__(self, names): self.names = names
-    def __call__(self, o): return self.names[o['y']]
+    def __init__(self, names): super().__init__(); self.names = names
+    def __call__(self, o, **kwargs): return self.names[o['y']]
 
 # %% ../nbs/10_data.ipynb #2b684ce2
 @dataclass
@@ -184,7 +184,7 @@ sources = dict(
     cifar100   = lambda cfg: cifar_source(cfg.data_dir, 'cifar100'),
     cifar10    = lambda cfg: cifar_source(cfg.data_dir, 'cifar10'),
     digits     = lambda cfg: digits_source())
-sources['imagenet-1k'] = lambda cfg: hub_source(cfg.data_dir, cfg.hf_token)
+sources['imagenet-1k'] = lambda cfg: hub_source(cfg.data_dir, cfg.token)
 
 def get_source(
     cfg, # a `Config`

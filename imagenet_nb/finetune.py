@@ -85,6 +85,6 @@ class FreezeBody(Callback):
     def __init__(self,
         epochs: int, # how many
     ): self.epochs = epochs
-    def before_train(self): self.learn.freeze() if self.epoch < self.epochs else self.learn.unfreeze()
+    def before_train(self): self.opt.freeze_to(-1 if self.epoch < self.epochs else 0) # no momentum is lost
     def after_fit(self):
-        if self.learn.opt is not None: self.learn.unfreeze()
+        if self.learn.opt is not None: self.opt.unfreeze()

@@ -10,7 +10,7 @@ import argparse, os, sys
 from pathlib import Path
 from .config import Config, check_config, config_fields, field_kinds, flag_of, name_of
 from .recipe import load_config, presets, recipe
-from .core import UserError, nearest, rank
+from .core import UserError, nearest, rank, world_size
 from .folder import check_folder, newest_run, positions
 from .layout import split_folders
 
@@ -22,8 +22,8 @@ class Parser(argparse.ArgumentParser):
         if message.startswith('unrecognized arguments: '):
             words = message.removeprefix('unrecognized arguments: ').split() or ['""']
             word = next((w for w in words if w[:1] in '-\u2013\u2014'), words[-1]) # word processors make long dashes
-            raise UserError(f'{word} is unknown{nearest(word.split("=")[0], self._option_string_actions)}; --help '
-                            'lists the flags')
+            word = word.split('=')[0] # what follows may be a token
+            raise UserError(f'{word} is unknown{nearest(word, self._option_string_actions)}; --help lists the flags')
         raise UserError(message.removeprefix('argument '))
 
 def make_parser(
@@ -123,10 +123,18 @@ def check_launch(
     cfg, # a `Config`
 ):
     "Raise `UserError` where the launcher and `--multi-gpu` disagree"
-    try: n = int(os.environ.get('WORLD_SIZE', 1))
-    except ValueError: raise UserError(f'the environment variable WORLD_SIZE is "{os.environ["WORLD_SIZE"]}", not a number: unset it') from None
-    if cfg.multi_gpu and 'RANK' not in os.environ:
-        raise UserError('--multi-gpu needs a launcher: torchrun --nproc_per_node=N train.py … --multi-gpu')
+    for name in ('WORLD_SIZE', 'RANK', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'):
+        if not (v := os.environ.get(name, '0')).isdecimal():
+            raise UserError(f'the environment variable {name} is "{v}", not a number: unset it')
+    n,rank_here = world_size(),int(os.environ.get('RANK', 0))
+    if rank_here >= n:
+        raise UserError(f'the environment variable RANK is {rank_here}, but WORLD_SIZE is {os.environ.get("WORLD_SIZE", "not set")}: '
+                        'unset it, or let a launcher such as torchrun set both')
+    missing = [o for o in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT') if o not in os.environ]
+    if cfg.multi_gpu and missing and n == 1:
+        raise UserError('--multi-gpu needs a launcher: torchrun --nproc_per_node=N train.py … --multi-gpu '
+                        f'({", ".join(missing)} not set)')
+    if cfg.multi_gpu and missing: raise UserError(f'--multi-gpu: the launcher has not set {", ".join(missing)}: use torchrun')
     if n > 1 and not cfg.multi_gpu:
         raise UserError(f'{n} processes were launched: add --multi-gpu, or they would be {n} runs over each other')
     if cfg.batch_size < 2*n:

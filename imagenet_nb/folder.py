@@ -112,6 +112,7 @@ def set_aside_later(
 
 # %% ../nbs/03_folder.ipynb #dfdcd869
 _held = {} # (process, folder) → the open file of its lock
+_half = r'\.(training_state_epoch\w+\.pth|(metrics|config|lr_finder_results)\.json|README\.md|best_model\.pth|\w+\.png|bad_files\.txt)\.\d+\.tmp' # what `whole_file` leaves of a run's file when it is killed
 
 def lock(
     folder, # a run's folder
@@ -124,7 +125,8 @@ def lock(
     f = _locked(path, folder, fcntl)
     with suppress(OSError): f.truncate(0); f.write(f'process {os.getpid()}'); f.flush() # a full disk locks all the same
     for o in Path(folder).glob('.*.tmp'):
-        with suppress(OSError): o.unlink() # halves that a killed process left
+        if re.fullmatch(_half, o.name): # somebody else's may be called alike
+            with suppress(OSError): o.unlink()
     _held[key] = f
     return old is None
 

@@ -15,7 +15,7 @@ from fastai.learner import Metric, Recorder
 from fastai.callback.core import Callback, CancelFitException
 from fastai.torch_core import find_bs
 from fastcore.foundation import L
-from .core import UserError, all_sum, from_first, rank, safely, whole_file, world_size, write_json
+from .core import UserError, from_first, rank, safely, summed_ratio, whole_file, world_size, write_json
 from .record import reference_run
 
 # %% ../nbs/40_history.ipynb #658cdd3a
@@ -24,16 +24,14 @@ class SumLoss(Metric):
     name = 'loss'
     def reset(self): self.total,self.count = None,0
     def accumulate(self, learn):
-        bs = find_bs(learn.yb)
+        bs,good = find_bs(learn.yb),getattr(learn, 'finite', None)
         loss = learn.loss.detach().mean()
         loss = (loss.float() if loss.device.type == 'mps' else loss.double())*bs # MPS has no float64
+        if good is not None: loss,bs = torch.where(good, loss, 0.),bs*good
         self.total = loss if self.total is None else self.total+loss
-        self.count += bs
+        self.count = self.count + bs
     @property
-    def value(self):
-        if not self.count: return None
-        total,count = all_sum(torch.stack([self.total, torch.full_like(self.total, self.count)])).tolist()
-        return total/count
+    def value(self): return summed_ratio(self.total, self.count)
 
 class SmoothLoss(Metric):
     "fastai's running mean of the training loss, without taking each step's loss to the CPU"
@@ -41,10 +39,12 @@ class SmoothLoss(Metric):
     def __init__(self, beta:float=.98): self.beta = beta # share of the past
     def reset(self): self.count,self.val = 0,0.
     def accumulate(self, learn):
+        loss,good = learn.loss.detach().mean().float(),getattr(learn, 'finite', None)
+        if good is not None: loss = torch.where(good, loss, self.value or 0.)
         self.count += 1
-        self.val = self.beta*self.val + (1-self.beta)*learn.loss.detach().mean().float()
+        self.val = self.beta*self.val + (1-self.beta)*loss
     @property
-    def value(self): return self.val/(1-self.beta**self.count)
+    def value(self): return self.val/(1-self.beta**self.count) if self.count else None
 
 # %% ../nbs/40_history.ipynb #4f74f00f
 class RunRecorder(Recorder):
@@ -57,6 +57,10 @@ class RunRecorder(Recorder):
 
     @property
     def _train_mets(self): return L() if getattr(self, 'cancel_train', False) else L(self.train_loss) + self.metrics
+
+    @property
+    def _valid_mets(self): # predictions are one process's own; their metrics nobody asked for, and a sum over ranks would wait for the others
+        return L() if hasattr(self.learn, 'gather_preds') else super()._valid_mets
 
     def before_fit(self):
         super().before_fit()
@@ -75,16 +79,17 @@ class RunRecorder(Recorder):
         if self.training: self.wait += time.perf_counter()-self.left
 
     def after_batch(self):
-        if not len(self.yb): return
+        if self.training: self.items,self.last_lr = self.items+find_bs(self.xb),float(self.opt.hypers[-1]['lr'])
+        if len(self.yb): self._count()
+        self.left = time.perf_counter()
+
+    def _count(self):
         for o in (self._train_mets if self.training else self._valid_mets): o.accumulate(self.learn)
         if not self.training: return
         self.smooth_loss.accumulate(self.learn)
         self.learn.smooth_loss = self.smooth_loss.value
-        self.last_lr = float(self.opt.hypers[-1]['lr'])
         self.lrs.append(self.last_lr)
         self.losses.append(self.learn.smooth_loss)
-        self.items += find_bs(self.yb)
-        self.left = time.perf_counter()
 
     def after_train(self):
         super().after_train() # its division reads the sums, and so waits until the device is done
@@ -138,29 +143,51 @@ def add_epoch(
     return True
 
 # %% ../nbs/40_history.ipynb #c289f71f
+def _column(name, v):
+    "The numbers of a column, None for what is missing; `ValueError` where it is no such column"
+    if not isinstance(v, list) or not all(o is None or isinstance(o, (int, float)) and not isinstance(o, bool) for o in v):
+        raise ValueError(f'{name} is not a list of numbers')
+    v = [None if o is None or o-o != 0 else o for o in v] # NaN and infinities are missing, too
+    lo,hi = (0, 100+1e-6) if 'accuracies' in name else (-1e100, 1e100) # sums and axes need room below 1e308
+    for i,o in enumerate(v):
+        if o is not None and not lo <= o <= hi: raise ValueError(f'{name} has a number outside {lo:g} to {hi:g} in place {i+1}')
+    return v
+
+def _epochs(v):
+    "The numbers of the epochs; `ValueError` where they do not count up"
+    v = _column('epochs', v)
+    for a,b in zip([0, *v], v):
+        if b is None or b != int(b) or not a < b < 1e9:
+            raise ValueError(f'epochs has {"null" if b is None else format(b, "g")} after {a:g}: '
+                             'whole numbers from 1 that go up are expected')
+    return [int(o) for o in v]
+
+def _reason(o):
+    "Why a run was stopped, as text or None, whatever another program has written there"
+    if not o: return None
+    return f'{o}' if isinstance(o, (str, int, float)) else 'for a reason that is no text'
+
 def read_history(
     path, # a run's folder or its `metrics.json`
 ) -> dict: # every column is there, of numbers or None, and all have the same length
-    "The history that a run has written"
+    "The history that a run has written; its best epoch is taken from the column"
     path = Path(path)
     if path.is_dir(): path = path/'metrics.json'
     def no(why): return UserError(f'{path}: no history can be read ({why})')
-    try: h = json.loads(path.read_text(encoding='utf-8'))
+    try: h = json.loads(path.read_text(encoding='utf-8-sig')) # some editors begin a file with a mark
     except FileNotFoundError: raise no('there is no such file: not a run, or one without a finished epoch') from None
     except (OSError, ValueError, RecursionError) as e: raise no(e.__class__.__name__) from None
     if not isinstance(h, dict): raise no(f'it is a {type(h).__name__}, not an object')
-    number = lambda o: isinstance(o, (int, float)) and not isinstance(o, bool)
-    for k in ('epochs', *history_columns):
-        if k not in _specified: h.setdefault(k, [None]*len(h['epochs'])) # another program's need not have what ours adds
-        if not isinstance(h.get(k), list) or not all(o is None or number(o) for o in h[k]):
-            raise no(f'{k} is not a list of numbers')
+    try:
+        h['epochs'] = _epochs(h.get('epochs'))
+        for k in history_columns: # another program's need not have what ours adds
+            h[k] = _column(k, h.get(k, None if k in _specified else [None]*len(h['epochs'])))
+    except ValueError as e: raise no(e) from None
     lengths = {len(h[k]) for k in ('epochs', *history_columns)}
     if len(lengths) != 1: raise UserError(f'{path}: its columns have different lengths {sorted(lengths)}')
-    if not number(h.get('best_epoch')) or not number(h.get('best_test_accuracy')):
-        best = max(((a, -e) for e,a in zip(h['epochs'], h['test_accuracies']) if a is not None and a == a),
-                   default=(None, None))
-        h |= dict(best_test_accuracy=best[0], best_epoch=best[1] and -best[1])
-    return dict(stopped=None) | h
+    acc,e = max(((a, -e) for e,a in zip(h['epochs'], h['test_accuracies']) if a is not None), default=(None, None))
+    h |= dict(best_test_accuracy=acc, best_epoch=e and -e) # what the file says of it may be wrong
+    return dict(stopped=None) | h | dict(stopped=_reason(h.get('stopped')))
 
 # %% ../nbs/40_history.ipynb #29ec3a09
 def plot_history(
@@ -168,7 +195,7 @@ def plot_history(
     title: str='', # over the picture
 ):
     "Accuracy, loss, rate and gap of a run in one figure, restarts of the rate marked"
-    e,lr = h['epochs'],h['learning_rates']
+    e = h['epochs']
     num = {k: [float('nan') if v is None else v for v in h[k]] for k in history_columns if k in h}
     fig,((a,b),(c,g)) = plt.subplots(2, 2, figsize=(9,5.5), sharex=True, layout='constrained')
     for ax,kind in ((a,'accuracies'), (b,'losses')):
@@ -182,7 +209,7 @@ def plot_history(
     c.set(ylabel='learning rate', xlabel='epoch', ylim=(0, None))
     g.plot(e, [t-v for t,v in zip(num['train_accuracies'], num['test_accuracies'])], color='C3', marker='.')
     g.axhline(0, color='grey', lw=.8); g.set(ylabel='training − test accuracy (points)', xlabel='epoch')
-    for r in restarts(lr):
+    for r in restarts(num['learning_rates']):
         for ax in (a,b,c,g): ax.axvline(e[r]-.5, color='grey', ls=':', lw=1)
     for ax in (a,b,c,g): ax.grid(alpha=.25); ax.xaxis.get_major_locator().set_params(integer=True)
     if title: fig.suptitle(title)

@@ -24,6 +24,7 @@ from .config import Config, check_config
 from .recipe import config_from_dict, config_to_dict, save_config
 from .core import UserError, from_first, libraries_kept, rank, safely, seed_libraries, whole_file, world_size
 from .data import get_dls
+from .distributed import Ranks, join_ranks, leave_at_exit, share_batches
 from .finetune import FreezeBody, head_first, load_body, read_weights
 from .folder import positions, run_lock, set_aside_later
 from .guard import FiniteLoss
@@ -65,7 +66,7 @@ def first_model(
     "The model before the first step: random, published or given weights"
     seed_libraries(cfg.seed, 'weights')
     model = create_model(cfg.model, n_classes, cfg.image_size, pretrained=cfg.pretrained)
-    if cfg.init_from: load_body(model, read_weights(cfg.init_from, cfg.hf_token), cfg.init_from)
+    if cfg.init_from: load_body(model, read_weights(cfg.init_from, cfg.token), cfg.init_from)
     try:
         with torch.no_grad(): model.eval()(torch.zeros(1, 3, cfg.image_size, cfg.image_size))
     except (RuntimeError, ValueError, AssertionError) as e:
@@ -79,8 +80,10 @@ def imagenet_learner(
 ) -> Learner: # with the config as `learn.cfg`
     "The `Learner` that `cfg` describes"
     check_config(cfg)
+    if join_ranks(cfg): leave_at_exit()
     device = choose_device(cfg.device)
     if dls is None: dls = get_dls(cfg, device=device)
+    if cfg.multi_gpu: share_batches(dls)
     with libraries_kept(): model = first_model(cfg, dls.c).to(device)
     learn = Learner(dls, model, loss_func=CrossEntropy(), metrics=[Accuracy(), TopK(5)], lr=cfg.base_lr,
                     splitter=model_splitter,
@@ -88,6 +91,7 @@ def imagenet_learner(
                                       wd_bn_bias=cfg.wd_bn_bias),
                     train_bn=False, wd_bn_bias=True) # the optimizer itself decides what decays
     learn.remove_cbs([Recorder, ProgressCallback]).add_cbs(training_cbs(cfg, device))
+    if cfg.multi_gpu: learn.add_cb(Ranks(cfg.sync_bn))
     learn.cfg = cfg
     return learn
 
@@ -160,7 +164,7 @@ def found_rate(
     cfg = learn.cfg
     if not cfg.lr_finder: return cfg,None
     steps = finder_steps(cfg, len(learn.dls.train))
-    res = state and state.get('lr_finder') or load_finder(folder)
+    res = state and state.get('lr_finder') or from_first(None if rank() else load_finder(folder))
     if res: line = f'saved LR finder results found in {folder}: they are used again'
     elif state: line = 'LR finder skipped: the run goes on from a state, with the rate that it has'
     else: line = f'LR finder: {steps} steps at growing rates'
@@ -180,11 +184,8 @@ def card_of(folder, cfg, found):
 def _too_large(learn, keep, cbs):
     "What to say, and save, when the device is out of memory"
     learn.precision.disarm()
-    learn.opt.zero_grad()
-    with learn.added_cbs(cbs): # fastai has taken them off; what they remember belongs into the state
-        where = position(learn, learn.epoch, learn.iter) if learn.training else keep.end
-        if where and where['batch']:
-            keep.save(where, f'training_state_epoch{where["epoch"]+1}_step{where["batch"]}.pth')
+    if world_size() == 1: # else the ranks would have to agree, and one of them is gone
+        with learn.added_cbs(cbs): keep.save_broken_off() # fastai has taken them off; what they remember belongs into the state
     try: fits = batch_that_fits(learn)
     except Exception: advice = 'make it smaller' # an estimate must not cost the message
     else: advice = f'{fits*world_size()} fits' if fits else 'not even a batch of 2 fits: make --size smaller'
@@ -238,6 +239,7 @@ def _fit_run(learn, folder, state, path, start, bad, cbs):
     cfg,found = found_rate(learn, folder, state)
     keep,files,ours = _callbacks(learn, folder, state, path, cfg, found, start)
     cbs = [*ours, bad, *cbs]
+    if learn.opt is not None: learn.opt.zero_grad() # a fit before this one may have broken off between two steps
     try: learn.fit(cfg.epochs, cbs=cbs)
     except (KeyboardInterrupt, SystemExit):
         if keep.last and not rank():

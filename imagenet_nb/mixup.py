@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from fastai.callback.core import Callback
 from fastai.learner import Metric
 from fastai.losses import BaseLoss, CrossEntropyLossFlat
-from fastai.torch_core import default_device
-from .core import UserError, all_sum
+from .core import UserError, summed_ratio
 
 # %% ../nbs/21_mixup.ipynb #114431e5
 def _column(lam, like):
@@ -139,15 +138,14 @@ class Accuracy(Metric):
         top = pred.topk(min(self.k, pred.shape[-1]), dim=-1).indices
         hit = y.gather(1, top) if y.is_floating_point() else top==y[:,None]
         if self.hits is None: self.hits = self._zero(pred.device)
-        self.hits = self.hits + hit.sum(dtype=self.hits.dtype)
-        self.count += len(y)
+        good = getattr(learn, 'finite', None) # False on the device: a batch that was left out
+        n,k = hit.sum(dtype=self.hits.dtype),len(y)
+        self.hits,self.count = self.hits + (n if good is None else n*good),self.count + (k if good is None else k*good)
 
     @property
     def value(self) -> float: # in [0, 1]; None where no rank saw an image
         "Hits by images; every rank must ask, because their sums meet here"
-        hits = self._zero(default_device()) if self.hits is None else self.hits
-        hits,count = all_sum(torch.stack([hits, torch.full_like(hits, self.count)])).tolist()
-        return hits/count if count else None
+        return summed_ratio(self.hits, self.count)
 
 # %% ../nbs/21_mixup.ipynb #2d9afc31
 class TopK(Accuracy):

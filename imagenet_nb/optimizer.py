@@ -48,8 +48,29 @@ class TorchOptimizer(OptimWrapper):
         **kwargs # for `opt`
     ):
         self._splits,groups = _torch_groups(params, wd, wd_bn_bias)
+        self._skip = None
         super().__init__(opt=_build(opt, groups, **kwargs))
         self.set_hypers(lr=lr)
+
+    def skip_where(self,
+        flag: torch.Tensor, # without dimensions; true, or 1, where the step must change nothing
+    ):
+        "Let the next `step` change nothing where `flag` is true: a fused kernel reads it on the device, and nobody waits"
+        self._skip = flag.bool() if self._skip is None else self._skip | flag.bool()
+
+    def step(self, closure=None):
+        "One update, or none: see `skip_where`"
+        if self._skip is None: return self.opt.step()
+        if not any(pg.get('fused') for pg in self.opt.param_groups): # it knows nothing of flags: this one waits
+            return None if bool(self._skip) else self.opt.step()
+        self.opt.found_inf = self._skip.float() # as `torch.amp.GradScaler` tells it
+        try: self.opt.step()
+        finally: del self.opt.found_inf
+
+    def zero_grad(self):
+        "Forget the gradients, and the flag that belonged to them"
+        self._skip = None
+        self.opt.zero_grad()
 
     @property
     def param_lists(self) -> L: # of L of parameters

@@ -10,6 +10,7 @@ import copy, time
 from dataclasses import replace
 from pathlib import Path
 import torch
+from fastai.torch_core import get_model
 from .checkpoint import load_state, versions
 from .recipe import config_to_dict
 from .core import UserError, libraries_kept
@@ -26,7 +27,9 @@ def measured_step(
     n: int=None, # items of the measured batch; None: the real one on a GPU, 16 at most elsewhere
 ) -> tuple: # (seconds of a step of a full batch, its peak bytes on the device or None)
     "Forward and backward of a copy of the model on random numbers"
-    model,bs,size = copy.deepcopy(learn.model).train(),learn.dls.train.bs,learn.cfg.image_size
+    model,bs,size = copy.deepcopy(get_model(learn.model)).train(),learn.dls.train.bs,learn.cfg.image_size
+    for m in model.modules():
+        if isinstance(m, torch.nn.SyncBatchNorm): m.eval() # it would wait for the other ranks, and so would DDP
     dev,plan = next(model.parameters()).device,learn.precision.current
     n = n or (bs if dev.type == 'cuda' else min(16, bs))
     with libraries_kept():

@@ -75,10 +75,10 @@ def _nhwc(t):
 
 # %% ../nbs/32_precision.ipynb #d02e7ec1
 class _Probe:
-    "What a `GradScaler` needs of an optimizer; its `step` only notes that all gradients were finite"
-    finite = False
+    "What a `GradScaler` needs of an optimizer; its `step` only keeps the flag"
+    _step_supports_amp_scaling = True # torch's sign of an optimizer that takes the flag `found_inf`, as fused ones do
     def __init__(self, param_groups): self.param_groups = param_groups
-    def step(self): self.finite = True
+    def step(self): self.overflow = self.found_inf
 
 # %% ../nbs/32_precision.ipynb #95db62ab
 class Precision(Callback):
@@ -91,7 +91,12 @@ class Precision(Callback):
         channels_last: bool=True, # False keeps memory as it is, whatever the plan says
     ):
         self.plan,self.scaler,self.channels_last = plan,scaler,channels_last
-        self.skipped,self._saved = 0,{}
+        self._skipped,self._saved = 0,{}
+
+    @property
+    def skipped(self) -> int:
+        "How many steps had a gradient that overflowed (reading it waits for the device)"
+        return int(self._skipped)
 
     @property
     def learn(self): return self._learn
@@ -111,13 +116,13 @@ class Precision(Callback):
 
     def before_fit(self):
         self.after_fit() # of a range test that crashed
-        if hasattr(self.learn, 'lr_finder'): self._kept = copy.deepcopy(self.scaler),self.skipped
+        if hasattr(self.learn, 'lr_finder'): self._kept = copy.deepcopy(self.scaler),self._skipped
         if not self._moves: return
         for p in self.model.parameters(): p.data = _nhwc(p.data)
 
     def after_fit(self):
         "A range test diverges on purpose: forget what that did to the scale"
-        if self._kept: (self.scaler,self.skipped),self._kept = self._kept,None
+        if self._kept: (self.scaler,self._skipped),self._kept = self._kept,None
 
     def before_batch(self):
         self.disarm()
@@ -153,11 +158,12 @@ class Precision(Callback):
         "Unscale the gradients, and skip the step where one is not finite"
         if not self.current.scaler: return
         probe = _Probe(self.opt.param_groups)
+        self.scaler.unscale_(probe)
         self.scaler.step(probe)
         self.scaler.update()
-        if probe.finite: return
-        self.skipped += 1
-        raise CancelStepException()
+        self._skipped = self._skipped + probe.overflow
+        if hasattr(self.opt, 'skip_where'): self.opt.skip_where(probe.overflow)
+        elif probe.overflow: raise CancelStepException()
 
     def state(self) -> dict: # numbers only, for a checkpoint
         "What a resumed run needs to go on with the same scale"
@@ -167,5 +173,5 @@ class Precision(Callback):
         d: dict, # from `state`
     ):
         "Go on with the scale of a checkpoint, also before the first fit"
-        self.skipped,self._saved = d['skipped'],d['scaler']
+        self._skipped,self._saved = d['skipped'],d['scaler']
         if self.scaler and self._saved: self.scaler.load_state_dict(self._saved)

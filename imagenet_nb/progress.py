@@ -114,7 +114,7 @@ class Progress(Callback):
         view: str=None, # 'notebook', 'terminal' or 'log'; found out where not given
         miniters: int=1, # steps between two updates
         mininterval: float=None, # seconds between two updates; None: what suits the view
-    ): self.kind,self.view,self.old,self.miniters,self.mininterval = view,None,None,miniters,mininterval
+    ): self.kind,self.view,self.old,self.miniters,self.mininterval,self.base = view,None,None,miniters,mininterval,None
 
     def before_fit(self):
         if not hasattr(self.learn, 'recorder'): return
@@ -131,8 +131,13 @@ class Progress(Callback):
         if not self.view: return
         self.view.begin(f'epoch {self.epoch+1}/{self.n_epoch} {what}', len(self.dl))
         self.start = self.last = time.perf_counter()
+        self.base = None
     def before_train(self): self._begin('training')
     def before_validate(self): self._begin('testing')
+
+    def before_batch(self):
+        "A pass that goes on within an epoch begins with batches and items that were done earlier: they say nothing of the speed now"
+        if self.view and self.base is None: self.base = self.iter,self.recorder.items if self.training else 0
 
     def after_batch(self):
         now = time.perf_counter()
@@ -140,14 +145,15 @@ class Progress(Callback):
         if now-self.last < (self.view.every if self.mininterval is None else self.mininterval): return
         self.last = now
         i = self.iter+1
-        self.view.update(i, self.text(now) if self.training else '', (now-self.start)/i*(len(self.dl)-i))
+        self.view.update(i, self.text(now) if self.training else '', (now-self.start)/(i-self.base[0])*(len(self.dl)-i))
 
     def text(self, now):
         "Loss, accuracy, rate and speed of the pass under way"
-        parts = [f'loss={float(self.smooth_loss):.4f}']
+        loss = getattr(self.learn, 'smooth_loss', None)
+        parts = [] if loss is None else [f'loss={float(loss):.4f}']
         parts += [f'acc={shown(m.name, m.value)}' for m in self.metrics if m.name == 'accuracy' and world_size() == 1]
         return ', '.join(parts + [f'lr={self.opt.hypers[-1]["lr"]:.3g}',
-                                  f'{self.recorder.items*world_size()/(now-self.start):,.0f} images/s'])
+                                  f'{(self.recorder.items-self.base[1])*world_size()/(now-self.start):,.0f} images/s'])
 
     def _end(self):
         if self.view: self.view.end()

@@ -6,15 +6,16 @@
 __all__ = ['run_frame', 'run_config', 'compare', 'run_report', 'reference_figures', 'reference_report', 'write_report']
 
 # %% ../nbs/63_report.ipynb #51732f04
-import base64, io, json
+import base64, io, json, sys, warnings
 from html import escape
 from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from .analysis import gap, history_frame, phases, plot_run, recover_schedule, recoveries, replay, shocks, steadiness
+from .analysis import (frame_history, gap, history_frame, phases, plot_run, recover_schedule, recoveries, replay,
+                                  shocks, steadiness)
 from .claims import claim_counts, claims, claims_of
-from .core import UserError, whole_file
+from .core import UserError, one_line, whole_file
 from .history import plot_history, read_history, restarts
 from .record import reference_run
 from .recipe import parse_json
@@ -32,10 +33,24 @@ def run_config(
     "The config of a run, flat"
     path = Path(str(run))/'config.json'
     if str(run) == '7384' or not path.exists(): return {}
-    def flat(d, at=''):
-        return {k: v for n,o in d.items() for k,v in (flat(o, f'{at}{n}.') if isinstance(o, dict)
-                                                      else {f'{at}{n}': o}).items()}
-    return flat(parse_json(path.read_text(encoding='utf-8'), str(path)))
+    try: return _flat(parse_json(path.read_text(encoding='utf-8-sig'), str(path)))
+    except (OSError, UnicodeDecodeError) as e: raise UserError(f'{path}: cannot be read ({type(e).__name__})') from None
+    except RecursionError: raise UserError(f'{path}: nested too deeply') from None
+
+def _flat(d, at=''):
+    "Sections in sections as one with dotted keys; a list in a list as JSON"
+    res = {}
+    for n,o in d.items():
+        if isinstance(o, dict): res |= _flat(o, f'{at}{n}.')
+        else: res[f'{at}{n}'] = o if _plain(o) or isinstance(o, list) and all(map(_plain, o)) else json.dumps(o)
+    return res
+
+def _plain(o): return not isinstance(o, (dict, list))
+
+def _config(run, tell):
+    "The config of a run as far as it can be read; `tell` is called with a line where it cannot"
+    try: return run_config(run)
+    except UserError as e: tell(f'the config is left out: {e}'); return {}
 
 # %% ../nbs/63_report.ipynb #9bb5bd10
 def compare(
@@ -44,7 +59,8 @@ def compare(
 ): # (DataFrame with a row for each run, DataFrame of what differs in their configs, figure)
     "What several runs have reached, where they differ, and their curves"
     if not runs: raise UserError('compare needs the folder of a run, or several')
-    frames,configs = {str(r): run_frame(r) for r in runs},{str(r): run_config(r) for r in runs}
+    def warn(s): print(f'warning: {s}', file=sys.stderr)
+    frames,configs = {str(r): run_frame(r) for r in runs},{str(r): _config(r, warn) for r in runs}
     rows = []
     for r,f in frames.items():
         ok = f.test_acc.notna().any()
@@ -66,16 +82,20 @@ def _groups(frames, configs):
         res.setdefault(key, []).append(r)
     return list(res.values())
 
+def _counts(o): return isinstance(o, int) and 0 < o < 1e6 # whatever a damaged config holds
+
 def _in_cycles(f, cfg):
     "Place of each epoch in its cycle, 0 to 1, one pair a cycle: (places, test accuracies)"
     starts = [0, *restarts(list(f.lr)), len(f)]
     cycles = [(a, b) for a,b in zip(starts, starts[1:])]
-    T_0,T_mult = (cfg.get(f'scheduler.cosine.{k}') for k in ('T_0', 'T_mult'))
-    if cfg.get('run.scheduler') != 'cosine' or not isinstance(T_0, int) or not isinstance(T_mult, int):
+    T_0,T_mult,first = (cfg.get(f'scheduler.cosine.{k}') for k in ('T_0', 'T_mult', 'warmup_epochs'))
+    if cfg.get('run.scheduler') != 'cosine' or not _counts(T_0) or not _counts(T_mult):
         T_0,T_mult = max(b-a for a,b in cycles),1 # as far as it can be seen
-    first = cfg.get('scheduler.cosine.warmup_epochs') or 0 # in front of the first cycle, and part of its span
-    lengths = [max(b-a, T_0*T_mult**i + first*(i == 0)) for i,(a,b) in enumerate(cycles)]
+    if not _counts(first): first = 0 # in front of the first cycle, and part of its span
+    lengths = [max(b-a, min(T_0*T_mult**i + first*(i == 0), 1e9)) for i,(a,b) in enumerate(cycles)]
     return [((np.arange(b-a)+1)/n, f.test_acc.to_numpy()[a:b]) for (a,b),n in zip(cycles, lengths)]
+
+def _drawable(name): return one_line(name).replace('$', r'\$') # between two of them matplotlib reads a formula
 
 def _compare_figure(frames, configs, reference):
     fig,(a,c) = plt.subplots(1, 2, figsize=(9,3.3), layout='constrained', sharey=True)
@@ -85,15 +105,10 @@ def _compare_figure(frames, configs, reference):
         for i,(x,y) in enumerate(_in_cycles(f, {})[:3]): c.plot(x, y, color='.6', lw=1.2, alpha=.4+.3*i, label=f'the record, cycle {i+1}')
         c.legend(fontsize='x-small')
     for i,group in enumerate(_groups(frames, configs)):
-        n = max(len(frames[r]) for r in group)
-        acc = np.full((len(group), n), np.nan)
-        for j,r in enumerate(group): acc[j,:len(frames[r])] = frames[r].test_acc
-        mid = np.nanmean(acc, axis=0) if not np.isnan(acc).all() else acc[0]
-        more = len(group)-1
-        label = group[0] + f' and {more} more seed{"s"*(more > 1)}'*(more > 0)
-        a.plot(np.arange(n)+1, mid, color=f'C{i}', label=label)
-        if len(group) > 1:
-            a.fill_between(np.arange(n)+1, np.nanmin(acc, axis=0), np.nanmax(acc, axis=0), color=f'C{i}', alpha=.2)
+        acc,more = pd.DataFrame({r: frames[r].test_acc for r in group}),len(group)-1
+        label = _drawable(group[0]) + f' and {more} more seed{"s"*(more > 1)}'*(more > 0)
+        a.plot(acc.index, acc.mean(axis=1), color=f'C{i}', label=label)
+        if more: a.fill_between(acc.index, acc.min(axis=1), acc.max(axis=1), color=f'C{i}', alpha=.2)
         for r in group:
             for x,y in _in_cycles(frames[r], configs[r]): c.plot(x, y, color=f'C{i}', marker='.', ms=3, alpha=.7)
     a.set(xlabel='epoch', ylabel='test accuracy (%)'); c.set(xlabel='place in the cycle'); a.legend(fontsize='small')
@@ -107,10 +122,15 @@ th,td{padding:.15em .7em;text-align:right;border-bottom:1px solid #ddd}td:first-
 
 # %% ../nbs/63_report.ipynb #8b9eb454
 def _page(title, parts):
-    return f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{_style}</style></head><body><h1>{escape(title)}</h1>{"".join(parts)}</body></html>\n'
+    page = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{_style}</style></head><body><h1>{escape(title)}</h1>{"".join(parts)}</body></html>\n'
+    return page.encode('utf-8', 'backslashreplace').decode() # JSON and names of folders may hold what is no text
 
 def _picture(fig, alt):
-    b = io.BytesIO(); fig.savefig(b, format='png', dpi=110); plt.close(fig)
+    b = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Glyph') # a letter that the font lacks is drawn as a box
+        fig.savefig(b, format='png', dpi=110)
+    plt.close(fig)
     return f'<p><img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(b.getvalue()).decode()}"></p>'
 
 def _cell(v):
@@ -156,32 +176,61 @@ def _beside_record(f):
             'compares.</p>')
 
 # %% ../nbs/63_report.ipynb #42f01f7b
+def _summary(h):
+    "The first line of a run's page"
+    best = 'no epoch had a test accuracy'
+    if h['best_epoch']:
+        best = (f'best test accuracy <b>{h["best_test_accuracy"]:.2f} %</b> in epoch {h["best_epoch"]} '
+                f'of {h["epochs"][-1]}')
+    stopped = f'; stopped early: {escape(h["stopped"])}' if h['stopped'] else ''
+    return f'<p>{best}; {sum(s or 0 for s in h["seconds"]):,.0f} s of training and testing{stopped}.</p>'
+
+def _said_here(f, tell):
+    "What was said of the recorded run, measured on this one"
+    cs,nan = claims_of(f),lambda m: any(map(nan, m)) if isinstance(m, list) else m != m
+    there = [c for c in cs if not nan(c['measured'])]
+    if n := len(cs)-len(there): tell(f'{n} statement{"s"*(n > 1)} left out: the values for it are missing')
+    heads = dict(statement='statement', section='where', stated='stated', measured='this run', verdict='here', why='')
+    return ['<h3>What was said of the recorded run, on this one</h3>',
+            _table([[c[k] for k in heads] for c in there], heads.values(), 'text')]
+
+def _every_epoch(h, tell):
+    "The columns of a history, whoever wrote them"
+    cols = [k for k in h if isinstance(h[k], list) and len(h[k]) == len(h['epochs'])]
+    for k in [k for k in cols if not all(map(_plain, h[k]))]:
+        cols.remove(k); tell(f'{k} is left out: it is no column of plain values')
+    return _folded('Every epoch', _table(zip(*(h[k] for k in cols)), cols))
+
+def _card_facts(path, tell):
+    "The tables of a model card"
+    try: lines = path.read_text(encoding='utf-8').splitlines()
+    except FileNotFoundError: return ''
+    except (OSError, UnicodeDecodeError) as e:
+        tell(f'the model card is left out: {path}: cannot be read ({type(e).__name__})')
+        return ''
+    facts = [[c.strip() for c in l.strip('|').split('|')] for l in lines if l.startswith('|') and '---' not in l]
+    return _folded('Facts from the model card', _table([r for r in facts if len(r) == 2 and any(r)], ('', ''), 'text'))
+
+# %% ../nbs/63_report.ipynb #8b7d0714
 def run_report(
     folder, # of a run
 ) -> str: # a self-contained HTML page
-    "Curves, schedule, table, config, comparison and environment of one run"
-    folder = Path(folder)
-    h,f,cfg = read_history(folder),run_frame(folder),run_config(folder)
-    best = f'best test accuracy <b>{h["best_test_accuracy"]:.2f} %</b> in epoch {h["best_epoch"]} of {len(f)}' if h['best_epoch'] else 'no epoch had a test accuracy'
+    "Curves, schedule, table, config, comparison and environment of one run; says what is missing or damaged"
+    folder,left = Path(folder),[]
+    h,cfg = read_history(folder),_config(folder, left.append)
+    f = history_frame(h)
     tested = f.test_acc.notna().any()
-    parts = [f'<p>{best}; {sum(s or 0 for s in h["seconds"]):,.0f} s of training and '
-             f'testing{"; stopped early: "+escape(h["stopped"]) if h.get("stopped") else ""}.</p>',
-             _picture(plot_run(f) if tested else plot_history(h), 'accuracy, loss, rate and gap')]
+    parts = [_picture(plot_run(f) if tested else plot_history(frame_history(f)), 'accuracy, loss, rate and gap')]
     parts += _of_cycles(f) if tested else []
-    parts += ['<h2>Beside the record</h2>', _beside_record(f), _picture(compare(folder)[2], 'test accuracy beside the record')]
-    if tested:
-        heads = dict(statement='statement', section='where', stated='stated', measured='this run', verdict='here', why='')
-        said = _table([[c[k] for k in heads] for c in claims_of(f)], heads.values(), 'text')
-        parts.append('<h3>What was said of the recorded run, on this one</h3>' + said)
-    cols = [k for k in h if isinstance(h[k], list) and len(h[k]) == len(f)]
-    parts.append(_folded('Every epoch', _table(zip(*(h[k] for k in cols)), cols)))
+    beside = _compare_figure({str(folder): f}, {str(folder): cfg}, True)
+    parts += ['<h2>Beside the record</h2>', _beside_record(f), _picture(beside, 'test accuracy beside the record')]
+    parts += _said_here(f, left.append) if tested else []
+    parts.append(_every_epoch(h, left.append))
     if cfg: parts.append(_folded('Config', _table(sorted(cfg.items()), ('option', 'value'), 'text')))
-    if (card := folder/'README.md').exists():
-        facts = [[c.strip() for c in l.strip('|').split('|')] for l in card.read_text(encoding='utf-8').splitlines()
-                 if l.startswith('|') and '---' not in l]
-        parts.append(_folded('Facts from the model card',
-                             _table([r for r in facts if len(r) == 2 and any(r)], ('', ''), 'text')))
-    return _page(f'{folder.name}: {cfg.get("run.model", "a run")} on {cfg.get("run.dataset", "unknown data")}', parts)
+    parts.append(_card_facts(folder/'README.md', left.append))
+    told = [f'<p>Note: {escape(s.replace(f"{folder}/", ""))}.</p>' for s in left] # a page names no place
+    title = f'{folder.name}: {cfg.get("run.model", "a run")} on {cfg.get("run.dataset", "unknown data")}'
+    return _page(title, [_summary(h), *told, *parts])
 
 # %% ../nbs/63_report.ipynb #d06b50be
 def reference_figures() -> dict: # plain values: claims, schedule, phases, shocks, recoveries, gap, steadiness, early stopping

@@ -13,7 +13,7 @@ from fastai.callback.core import CancelFitException
 from fastai.torch_core import get_model
 from fastcore.basics import noop, patch
 from .checkpoint import model_state, newest_state, save_tensors, surplus
-from .core import UserError, all_max, rank, safely, world_size
+from .core import UserError, all_max, group_device, rank, safely, world_size
 from .folder import forget_within, lock, positions, set_aside_later, states, unlock
 from .loader import SeededDL
 from .signals import Guest, Signals
@@ -115,7 +115,7 @@ class Checkpoints(Guest):
     ):
         self.folder,self.keep,self.about,self.minutes = Path(folder),keep,about or {},minutes
         self.deadline,self.warmup,self.locked = deadline,warmup,False
-        self.nth,self.before,self.n,self.last,self.due = -1,0,0,None,None
+        self.nth,self.before,self.n,self.last,self.due,self.end,self.clean = -1,0,0,None,None,None,False
 
     def leave(self):
         if self.locked: unlock(self.folder)
@@ -146,7 +146,7 @@ def _finite(o):
 def _sound(self:Checkpoints):
     "Are the weights finite, and is no loss being skipped? Else say so, once"
     guard = getattr(self.learn, 'finite_loss', None)
-    good = ((guard is None or not int(guard.bad)) and _finite(get_model(self.model).state_dict())
+    good = ((guard is None or int(guard.bad) < 2) and _finite(get_model(self.model).state_dict()) # one may be an accident
             and _finite(self.opt.state_dict()))
     if not (good or self.unsound):
         print('warning: losses or weights are not finite: nothing is saved until they are; '
@@ -181,6 +181,7 @@ def save(self:Checkpoints,
 @patch
 def before_fit(self:Checkpoints):
     self.saved,self.end,self.over,self.stopped,self.failed,self.unsound = time.time(),None,0,0,False,False
+    self.clean = self.waits = False
     self.nth,self.before,self.n = self.nth+1,self.before+self.n,self.n_epoch
     if hasattr(self.learn, 'lr_finder'): return
     self.settings,self.kind,self.within = first_settings(self.learn),opt_kind(self.opt),isinstance(self.dls.train, SeededDL)
@@ -195,18 +196,19 @@ def before_fit(self:Checkpoints):
 
 @patch
 def _urgent(self:Checkpoints):
-    "0: go on, 1: save, 2: save and stop because time is up, 3: because of a signal"
+    "0: go on, 1: save, 2: save and stop because time is up, 3: because of a signal; all ranks ask, and agree"
     now = time.time()
     if getattr(getattr(self.learn, 'signals', None), 'caught', None): v = 3
     elif self.deadline and now > self.deadline: v = 2
     else: v = int(now > self.saved+60*self.minutes)
-    asked = world_size() == 1 or self.iter%8 == 7 or self.iter == self.n_iter-1 # the ranks agree, now and then
-    return all_max(v, next(self.model.parameters()).device) if asked else 0
+    return all_max(v, group_device())
 
 @patch
 def after_batch(self:Checkpoints):
     if hasattr(self.learn, 'lr_finder'): return
     if self.training and self.iter == self.n_iter-1: self.end = position(self.learn, self.epoch, self.n_iter) # for a stop while testing
+    if world_size() > 1: # they agree now and then; not in a test, in which some may have fewer batches than others
+        if not self.training or (self.iter%8 != 7 and self.iter != self.n_iter-1): return
     v = self._urgent()
     if not v or (v == 1 and not (self.training and self.within)): return
     where = position(self.learn, self.epoch, self.iter+1) if self.training else self.end
@@ -220,6 +222,34 @@ def after_batch(self:Checkpoints):
 @patch
 def after_cancel_train(self:Checkpoints):
     if not hasattr(self.learn, 'lr_finder'): self.end = position(self.learn, self.epoch, self.n_iter) # a callback called it a pass
+
+# %% ../nbs/47_resume.ipynb #872732ac
+@patch
+def before_train(self:Checkpoints): self.waits = any(isinstance(g, torch.Tensor) for g in gradients(self.learn)) # from before a resume
+
+@patch
+def before_batch(self:Checkpoints): self.clean = self.training and not self.waits
+
+@patch
+def before_backward(self:Checkpoints): self.waits = True
+
+@patch
+def before_step(self:Checkpoints): self.clean = False
+
+@patch
+def after_step(self:Checkpoints): self.waits = False
+
+@patch
+def save_broken_off(self:Checkpoints):
+    "Save what stood before a step that was broken off, or before its test, where that can be known"
+    where,guard = self.end,getattr(self.learn, 'finite_loss', None)
+    if self.training:
+        if not self.clean or guard is None: return
+        guard.undo()
+        self.learn.opt.zero_grad()
+        where = position(self.learn, self.epoch, self.iter)
+    if where and where['batch'] and self.within:
+        self.save(where, f'training_state_epoch{self.before+where["epoch"]+1}_step{where["batch"]}.pth')
 
 # %% ../nbs/47_resume.ipynb #f9b31813
 @patch

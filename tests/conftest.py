@@ -1,9 +1,23 @@
-"What the tests share: where the photographs are, and how a command is called."
-import os, subprocess, sys
+"What the tests share: where the photographs are, how a command is called, and how one waits for what another process does."
+import multiprocessing, os, subprocess, sys, time
 from pathlib import Path
 import pytest
 
 root = Path(__file__).resolve().parent.parent
+
+def until(condition, what, timeout=120):
+    "Wait until `condition()` is true, and give what it gave; where it isn't within `timeout` seconds, the failure says `what` was waited for"
+    end = time.monotonic()+timeout
+    while not (got := condition()):
+        assert time.monotonic() < end, f'waited {timeout} s in vain for {what}'
+        time.sleep(.02)
+    return got
+
+def warm():
+    "A context whose processes are new, and yet have the imports already: they start at once, and a kill strikes training and not an import"
+    ctx = multiprocessing.get_context('forkserver')
+    ctx.set_forkserver_preload(['imagenet_nb.plan', 'imagenet_nb.distributed', 'torch._dynamo', 'matplotlib.backends.backend_agg'])
+    return ctx
 
 @pytest.fixture
 def photos():

@@ -2,33 +2,53 @@
 import json, multiprocessing, os, random, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
-from conftest import root
+from conftest import root, until, warm
 from imagenet_nb.checkpoint import load_tensors
 from imagenet_nb.history import time_keys
 
 quick = ['--preset', 'quickstart', '--model', 'wideresnet10-1', '--size', '16', '--epochs', '3']
 timeless = lambda folder: {k: v for k,v in json.loads((folder/'metrics.json').read_text()).items() if k not in time_keys}
 
-def child(folder, argv):
+def stand_at(epoch, step):
+    "In a process of its own: before this step of training the run leaves the file `here`, and goes on once a signal has come"
+    from fastai.learner import Learner
+    old = Learner.one_batch
+    def one_batch(self, i, b):
+        if self.training and (self.epoch+1, i+1) == (epoch, step): Path('here').touch(); until(lambda: self.signals.caught, 'a signal')
+        old(self, i, b)
+    Learner.one_batch = one_batch
+
+def child(folder, argv, at=None, out='log.txt', err='log.txt'):
     "In a process of its own: the command, in `folder`"
     import torch
     os.setsid() # a process group of its own
     signal.signal(signal.SIGINT, signal.default_int_handler) # a shell's background job ignores it
     multiprocessing.set_start_method('fork', force=True) # for its workers, as in any process that was not made this way
     os.chdir(folder)
-    sys.stdout = sys.stderr = open('log.txt', 'a', buffering=1)
+    sys.stdout,sys.stderr = (open(o, 'a', buffering=1) for o in (out, err))
     torch.set_num_threads(1)
     from imagenet_nb.cli import train_command
+    if at: stand_at(*at)
     train_command(argv)
 
 @pytest.fixture(scope='module')
 def start():
-    "Start the command in a new process that has everything imported already, so that a kill strikes training and not an import"
-    ctx = multiprocessing.get_context('forkserver')
-    ctx.set_forkserver_preload(['imagenet_nb.learner', 'imagenet_nb.plan', 'imagenet_nb.distributed'])
-    def go(folder, *argv):
-        p = ctx.Process(target=child, args=(str(folder), [*quick, *argv]))
-        p.start(); return p
+    "Start the command in a new process"
+    started = []
+    def go(folder, *argv, at=None):
+        p = warm().Process(target=child, args=(str(folder), [*quick, *argv], at))
+        p.start(); started.append(p); return p
+    yield go
+    for p in started: p.kill() # what a failed test has left
+
+@pytest.fixture
+def call(tmp_path):
+    "Call the command in a new process in a folder of its own, as conftest's `call` does in one that must import everything first"
+    def go(*words):
+        for o in ('out.txt', 'err.txt'): (tmp_path/o).unlink(missing_ok=True)
+        p = warm().Process(target=child, args=(str(tmp_path), [*map(str, words)], None, 'out.txt', 'err.txt'))
+        p.start(); p.join(600)
+        return subprocess.CompletedProcess(words, p.exitcode, *((tmp_path/o).read_text() for o in ('out.txt', 'err.txt')))
     return go
 
 def finished(p, code=0):
@@ -71,26 +91,21 @@ def test_sigkill_at_random_moments(start, whole, tmp_path):
 
 @pytest.mark.parametrize('sig, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_loses_nothing(start, whole, tmp_path, sig, code):
-    p = start(tmp_path, '--resume-from', 'run')
-    end = time.time()+60
-    while not (tmp_path/'run'/'training_state_epoch1.pth').exists() and time.time() < end: time.sleep(.02)
-    time.sleep(.1)
+    p = start(tmp_path, '--resume-from', 'run', at=(2, 7))
+    until((tmp_path/'here').exists, 'step 7 of epoch 2')
     os.kill(p.pid, sig)
     finished(p, code)
     log = (tmp_path/'log.txt').read_text()
-    state = sorted((tmp_path/'run').glob('*_step*.pth'))[-1]
-    assert f'stopped; the newest state is run/{state.name}; go on with --resume-from run' in log, log
+    assert 'stopped; the newest state is run/training_state_epoch2_step7.pth; go on with --resume-from run' in log, log
     finished(start(tmp_path, '--resume-from', 'run'))
-    assert f'going on from run/{state.name}: epoch 2, after {state.stem.rsplit("step")[1]} of its steps' in (tmp_path/'log.txt').read_text()
+    assert 'going on from run/training_state_epoch2_step7.pth: epoch 2, after 7 of its steps' in (tmp_path/'log.txt').read_text()
     same(tmp_path/'run', whole)
 
 def test_a_signal_to_the_whole_group(start, whole, tmp_path):
     "As Slurm and a terminal send it: the workers get it, too"
     (tmp_path/'w.json').write_text('{"data_loader": {"num_workers": 2}}')
-    p = start(tmp_path, '--resume-from', 'run', '--config', 'w.json')
-    end = time.time()+60
-    while not (tmp_path/'run'/'training_state_epoch1.pth').exists() and time.time() < end: time.sleep(.02)
-    time.sleep(.1)
+    p = start(tmp_path, '--resume-from', 'run', '--config', 'w.json', at=(2, 7))
+    until((tmp_path/'here').exists, 'step 7 of epoch 2')
     os.killpg(p.pid, signal.SIGTERM)
     finished(p, 143)
     assert 'Traceback' not in (tmp_path/'log.txt').read_text()
@@ -103,8 +118,7 @@ def test_the_finder_and_a_signal(start, tmp_path):
         (tmp_path/name).mkdir()
         p = start(tmp_path/name, '--resume-from', 'run', '--lr-finder')
         if name == 'whole': finished(p); continue
-        end = time.time()+90
-        while not (tmp_path/name/'run'/'training_state_epoch1.pth').exists() and time.time() < end: time.sleep(.02)
+        until((tmp_path/name/'run'/'training_state_epoch1.pth').exists, 'the state of epoch 1')
         os.kill(p.pid, signal.SIGTERM); finished(p, 143)
         (tmp_path/name/'run'/'lr_finder_results.json').unlink() # it is in the state as well
         finished(start(tmp_path/name, '--resume-from', 'run', '--lr-finder'))
@@ -122,8 +136,7 @@ def test_max_hours_saves_and_goes_on(start, whole, tmp_path):
 
 def test_two_runs_into_one_folder(start, tmp_path):
     p = start(tmp_path, '--resume-from', 'run', '--epochs', '50')
-    end = time.time()+60
-    while not (tmp_path/'run'/'metrics.json').exists() and time.time() < end: time.sleep(.05)
+    until((tmp_path/'run'/'metrics.json').exists, 'metrics.json')
     before = (tmp_path/'run'/'config.json').read_bytes()
     finished(start(tmp_path, '--resume-from', 'run'), 2)
     assert f'error: run: another process (process {p.pid}) is training into it' in (tmp_path/'log.txt').read_text()
@@ -285,24 +298,20 @@ def slow_plain(folder):
     fit_plain(folder, Slow(), minutes=0)
 
 def test_two_plain_fits_into_one_folder(tmp_path):
-    "The second is refused; a killed one holds nothing, and its half files are swept"
+    "The second is refused; a killed one holds nothing, and its half files are swept, but nobody else's"
     p = multiprocessing.get_context('spawn').Process(target=slow_plain, args=(tmp_path/'run',)); p.start()
-    end = time.time()+60
-    while not list((tmp_path/'run').glob('*.pth')) and time.time() < end: time.sleep(.05)
+    until(lambda: list((tmp_path/'run').glob('*.pth')), 'a state')
     with pytest.raises(ValueError, match=f'another process \\(process {p.pid}\\) is training into it'): fit_plain(tmp_path/'run')
     p.kill(); p.join()
-    (tmp_path/'run'/f'.x.{p.pid}.tmp').touch()
+    for n in ('metrics.json', 'x'): (tmp_path/'run'/f'.{n}.{p.pid}.tmp').touch()
     fit_plain(tmp_path/'run')
-    assert [o.name for o in (tmp_path/'run').glob('.*')] == []
+    assert [o.name for o in (tmp_path/'run').glob('.*')] == [f'.x.{p.pid}.tmp']
 
 def test_a_deleted_folder_is_locked_again(start, tmp_path):
     p = start(tmp_path, '--resume-from', 'run', '--epochs', '50', '--checkpoint-minutes', '0.0001')
-    def until(f):
-        end = time.time()+60
-        while not f() and time.time() < end: time.sleep(.02)
-    until(lambda: list((tmp_path/'run').glob('*.pth')))
+    until(lambda: list((tmp_path/'run').glob('*.pth')), 'a state')
     shutil.rmtree(tmp_path/'run', ignore_errors=True)
-    until(lambda: list((tmp_path/'run').glob('*.pth')))
+    until(lambda: list((tmp_path/'run').glob('*.pth')), 'a state in the new folder')
     finished(start(tmp_path, '--resume-from', 'run'), 2)
     assert f'another process (process {p.pid}) is training into it' in (tmp_path/'log.txt').read_text() and p.is_alive()
     p.kill(); p.join()
@@ -370,10 +379,9 @@ def test_a_loss_that_explodes(call, tmp_path):
     assert (tmp_path/named.rstrip(':;,')).exists()
 
 def test_another_seed_within_an_epoch(start, tmp_path):
-    p = start(tmp_path, '--resume-from', 'run')
-    end = time.time()+60
-    while not (tmp_path/'run'/'training_state_epoch1.pth').exists() and time.time() < end: time.sleep(.02)
-    time.sleep(.1); os.kill(p.pid, signal.SIGTERM); finished(p, 143)
+    p = start(tmp_path, '--resume-from', 'run', at=(2, 7))
+    until((tmp_path/'here').exists, 'step 7 of epoch 2')
+    os.kill(p.pid, signal.SIGTERM); finished(p, 143)
     finished(start(tmp_path, '--resume-from', 'run', '--seed', '7', '--override-config'))
     log = (tmp_path/'log.txt').read_text()
     assert 'stands within an epoch of other batches (seed 42 → 7)' in log and 'going on from run/training_state_epoch1.pth: epoch 2\n' in log, log

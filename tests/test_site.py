@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlparse
-import pytest
+import pytest, yaml
 from conftest import root
 
 site = root/'_docs'
@@ -36,6 +36,15 @@ def test_no_broken_link():
             if not (site/path).exists(): bad.append(f'{p}: {link}')
             elif u.fragment and path.endswith('.html') and unquote(u.fragment) not in parsed(path).ids: bad.append(f'{p}: {link}')
     assert not bad, '\n'.join(sorted(set(bad))[:40])
+
+def test_the_menu_is_complete():
+    "Every page that the menu names is there, and names all of them in turn"
+    def names(o): return [o] if isinstance(o, str) else [n for part in (o if isinstance(o, list) else o['contents']) for n in names(part)]
+    todo = [re.sub(r'(^|/)\d+[a-zA-Z0-9]*_', r'\1', n).removesuffix('.ipynb') + '.html' for n in names(yaml.safe_load((root/'_quarto.yml').read_text())['website']['sidebar'])]
+    assert len(todo) == len(list((root/'nbs').glob('*.ipynb')) + list((root/'nbs').glob('[!._]*/[!._]*.ipynb'))) and not set(todo) - set(pages), set(todo) - set(pages)
+    for p in todo:
+        there = {unquote(urlparse(urljoin(f'/{p}', link.removeprefix(host))).path).lstrip('/') or 'index.html' for link in parsed(p).links}
+        assert not set(todo) - there, (p, set(todo) - there)
 
 def test_parameters_are_tables():
     "Docments stand in a table below the signature, not in it, and no Markdown is left in a code block"

@@ -1,7 +1,7 @@
 "The command as a person calls it, on real data, in a process of its own."
-import json, os, signal, subprocess, sys, time
+import json, os, signal, subprocess, sys
 import pytest
-from conftest import root
+from conftest import root, until
 
 same = lambda h: {k: v for k,v in h.items() if k not in ('seconds', 'images_per_second', 'data_wait_share')}
 
@@ -28,9 +28,7 @@ def test_a_run_leaves_its_files(call, tmp_path):
 def test_a_killed_run_leaves_whole_files(tmp_path):
     p = subprocess.Popen([sys.executable, str(root/'train.py'), '--preset', 'quickstart', '--model', 'wideresnet10-1', '--epochs', '50', '--checkpoint-dir', 'run'],
                          cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        end = time.time()+120
-        while not (tmp_path/'run'/'training_state_epoch2.pth').exists() and time.time() < end: time.sleep(.05)
+    try: until((tmp_path/'run'/'training_state_epoch2.pth').exists, 'the state of epoch 2')
     finally: p.send_signal(signal.SIGKILL); p.wait()
     import torch
     h = json.loads((tmp_path/'run'/'metrics.json').read_text())
@@ -59,3 +57,20 @@ def test_photographs(call, tmp_path, photos):
     import torch
     s = torch.load(tmp_path/'run'/'best_model.pth', weights_only=True)
     assert s['class_names'][0] == 'tench' and s['class_ids'][0] == 'n01440764'
+
+def test_the_token_stays_in_memory(tmp_path, monkeypatch, capfd):
+    "No file of a run, no export and no copy of a learner holds it, and no line shows it"
+    import pickle, torch
+    from imagenet_nb.config import Config
+    from imagenet_nb.learner import imagenet_learner
+    from imagenet_nb.recipe import presets
+    monkeypatch.chdir(tmp_path)
+    learn = imagenet_learner(Config(**presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=1, T_0=1, num_workers=0, device='cpu', checkpoint_minutes=1e-4,
+                                                                    hf_token='swordfish')))
+    assert learn.cfg.token == 'swordfish'
+    learn.fit_config('run'); learn.path = tmp_path
+    learn.export('learner.pkl'); learn.save('weights'); torch.save(learn.cfg, 'cfg.pth')
+    (tmp_path/'dls.pkl').write_bytes(pickle.dumps(learn.dls.train.new(num_workers=0).dataset)); print(learn.cfg, vars(learn.cfg))
+    files = [p for p in tmp_path.rglob('*') if p.is_file()]
+    assert len(files) > 9 and not [p.name for p in files if b'swordfish' in p.read_bytes()]
+    assert 'swordfish' not in ''.join(capfd.readouterr())

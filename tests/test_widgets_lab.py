@@ -1,8 +1,8 @@
 "A real JupyterLab in a real browser: a hand on a slider changes the plot, and after a reload the dashboard is there and goes on."
-import importlib.util, json, os, shutil, socket, subprocess, sys, time, urllib.error, urllib.request
+import importlib.util, json, os, shutil, subprocess, sys, urllib.request
 from contextlib import contextmanager
 import nbformat, pytest
-from conftest import root
+from conftest import root, until
 from imagenet_nb.config import Config
 from imagenet_nb.core import write_json
 from imagenet_nb.history import add_epoch, new_history
@@ -24,26 +24,31 @@ def browser_page(timeout=120):
 @contextmanager
 def lab(folder, token='a-token'):
     "JupyterLab over `folder`, with none of the settings of the person who tests; gives its address"
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
     env = {k: v for k,v in os.environ.items() if k != 'IMAGENET_NB_STATIC'}
     env |= {f'JUPYTER_{o}_DIR': str(folder/'jupyter'/o.lower()) for o in ('CONFIG', 'DATA', 'RUNTIME')}
     env |= dict(IPYTHONDIR=str(folder/'ipython'), JUPYTERLAB_SETTINGS_DIR=str(folder/'jupyter'/'settings'),
                 JUPYTERLAB_WORKSPACES_DIR=str(folder/'jupyter'/'workspaces'), PYTHONPATH=os.pathsep.join(filter(None, [str(root), env.get('PYTHONPATH')])))
     news = folder/'jupyter'/'settings'/'@jupyterlab'/'apputils-extension'/'notification.jupyterlab-settings'
     news.parent.mkdir(parents=True); news.write_text('{"fetchNews": "false"}') # its question would lie over the page
-    cmd = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', f'--port={port}', '--ServerApp.port_retries=0', f'--IdentityProvider.token={token}',
+    cmd = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--port=0', f'--IdentityProvider.token={token}',
            f'--ServerApp.root_dir={folder}', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate']
     with open(folder/'lab.log', 'w') as log: server = subprocess.Popen(cmd, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(240):
-            assert server.poll() is None, (folder/'lab.log').read_text()[-3000:]
-            try: urllib.request.urlopen(f'http://127.0.0.1:{port}/api/status?token={token}', timeout=5); break
-            except (urllib.error.URLError, OSError): time.sleep(.5)
-        yield f'http://127.0.0.1:{port}/lab/tree/touch.ipynb?token={token}'
+    def answers():
+        assert server.poll() is None, (folder/'lab.log').read_text()[-3000:]
+        try:
+            port = json.loads(next((folder/'jupyter'/'runtime').glob('jpserver-*.json')).read_text())['port'] # the one that was free
+            urllib.request.urlopen(f'http://127.0.0.1:{port}/api/status?token={token}', timeout=5); return port
+        except (StopIteration, ValueError, OSError): return # not yet
+    try: yield f'http://127.0.0.1:{until(answers, "JupyterLab")}/lab/tree/touch.ipynb?token={token}'
     finally:
         server.terminate() # its kernels go with it
         try: server.wait(30)
         except subprocess.TimeoutExpired: server.kill(); server.wait()
+
+def whole(path):
+    "The notebook, or None while it is being written"
+    try: return nbformat.read(path, as_version=4)
+    except ValueError: return
 
 def train_to(folder, hist, n, total=3):
     "The files of a run after `n` epochs"
@@ -87,9 +92,7 @@ def test_a_slider_moves_the_plot_and_a_reload_keeps_the_run(tmp_path):
         dashboard.get_by_text('epoch 2 of 3').wait_for()
         page.keyboard.press('Control+s')
         page.locator('.jp-Notebook .jp-CodeCell').first.wait_for()
-        for _ in range(100):
-            if 'widget-view' in (tmp_path/'touch.ipynb').read_text(): break
-            time.sleep(.2)
+        until(lambda: 'widget-view' in (tmp_path/'touch.ipynb').read_text(), 'the saved notebook')
         page.reload()
         dashboard.get_by_text('epoch 2 of 3').wait_for() # the kernel was not restarted, and nothing was run again
         train_to(run, hist, 3)
@@ -113,7 +116,11 @@ def test_the_first_tutorial(tmp_path):
         page.get_by_text('Python 3 (ipykernel) | Idle').wait_for()
         page.locator('.jp-Notebook .jp-Cell').first.click()
         page.keyboard.press('Escape') # from typing to choosing cells
-        for _ in nb.cells: page.keyboard.press('Shift+Enter'); time.sleep(.05)
+        active = '.jp-Notebook .jp-Cell.jp-mod-active'
+        for _ in nb.cells:
+            at = page.locator(active).get_attribute('data-windowed-list-index')
+            page.keyboard.press('Shift+Enter')
+            page.wait_for_function('([o, at]) => document.querySelector(o)?.dataset.windowedListIndex != at', arg=[active, at]) # the next one is chosen
         page.get_by_text('imagenet_report first_run').wait_for() # what the last cell prints
         explorer = page.locator('.jp-Notebook .jp-CodeCell', has=page.locator('.widget-slider'))
         plot,config = explorer.locator('img'),explorer.locator('textarea')
@@ -126,8 +133,9 @@ def test_the_first_tutorial(tmp_path):
         page.mouse.move(box['x']+60, box['y']+box['height']/2, steps=5); page.mouse.up()
         page.wait_for_function('([o, src]) => o.src != src && o.complete && o.naturalWidth > 300', arg=[plot.element_handle(), before])
         page.screenshot(path=tmp_path/'tutorial.png')
-        page.keyboard.press('Control+s'); time.sleep(2)
-    saved = nbformat.read(tmp_path/'touch.ipynb', as_version=4)
+        before = (tmp_path/'touch.ipynb').stat().st_mtime_ns
+        page.keyboard.press('Control+s')
+        saved = until(lambda: (tmp_path/'touch.ipynb').stat().st_mtime_ns != before and whole(tmp_path/'touch.ipynb'), 'the saved notebook')
     errors = [o for c in saved.cells if c.cell_type == 'code' for o in c.outputs if o.output_type == 'error']
     left = [c.source for c in saved.cells if c.cell_type == 'code' and c.source and not c.execution_count]
     assert not errors and not left, (errors, left)
