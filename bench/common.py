@@ -10,10 +10,10 @@ def machine() -> dict:
     cpu = next((o.split(':')[1].strip() for o in open('/proc/cpuinfo') if o.startswith('model name')), platform.processor()) if sys.platform == 'linux' else platform.processor()
     return dict(cpu=cpu, cpus=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(), versions=versions())
 
-def save_result(name, d):
-    "Print `d` and write it to bench/results"
+def save_result(name, d, out=None):
+    "Print `d` and write it to bench/results, or to the file `out`"
     results.mkdir(exist_ok=True)
-    (results/f'{name}.json').write_text(json.dumps(d, indent=1) + '\n')
+    Path(out or results/f'{name}.json').write_text(json.dumps(d, indent=1) + '\n')
     print(json.dumps(d, indent=1))
 
 def run_result(folder, cfg, test_items) -> dict:

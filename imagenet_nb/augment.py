@@ -9,6 +9,7 @@ __all__ = ['strengths', 'grey_weights', 'warp_matrix', 'warp', 'centre_crop', 'r
 # %% ../nbs/11_augment.ipynb #593a0650
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 import cv2, numpy as np, torch
 from fastai.vision.data import TensorBase, TensorImage, show_image # (it also teaches `show_batch` about images)
 from fastcore.basics import store_attr
@@ -196,6 +197,11 @@ class Warp(DisplayedTransform):
 # %% ../nbs/11_augment.ipynb #00da66f7
 grey_weights = (.2989, .587, .114) # of red, green, blue, as torchvision rounds them: they sum to .9999
 
+@cache
+def _constant(values, device):
+    "Numbers as a tensor on `device`: copied once, since each such copy would make a step wait for the device"
+    return torch.tensor(values, dtype=torch.float32, device=device)
+
 def jitter(
     x: torch.Tensor, # N×H×W×3 float, 0 to 255; overwritten
     factors: np.ndarray, # (N, 3) brightness, contrast, saturation; 1 changes nothing
@@ -207,7 +213,7 @@ def jitter(
     k = np.stack([s*c*b/255, (1-s)*c*b/255, (1-c)*b/255*(s + (1-s)*sum(grey_weights))], 1)
     k = torch.as_tensor(k, dtype=torch.float32).to(x.device, non_blocking=True)
     own,of_grey,of_mean = k[:,:,None,None,None].unbind(1)
-    with torch.autocast(x.device.type, enabled=False): g = (x @ x.new_tensor(grey_weights))[...,None]
+    with torch.autocast(x.device.type, enabled=False): g = (x @ _constant(grey_weights, x.device))[...,None]
     bias = (of_mean*g.mean((1,2), keepdim=True) - mean)/std
     return torch.addcmul(bias, x, own/std, out=x).addcmul_(g, of_grey/std)
 
@@ -243,7 +249,7 @@ class ColourNormalize(DisplayedTransform):
     def __call__(self, b, split_idx=None, **kwargs):
         return super().__call__(b, split_idx=split_idx, train=split_idx == 0)
 
-    def _stats(self, x): return (torch.tensor(o, dtype=torch.float32, device=x.device) for o in (self.mean, self.std))
+    def _stats(self, x): return (_constant(tuple(o), x.device) for o in (self.mean, self.std))
 
     def encodes(self, x:TensorPixels, train=False):
         st,(mean,std) = self.strength,self._stats(x)

@@ -150,7 +150,7 @@ class SeededDL(TfmdDL):
         rank = self.shard[:1]*(self.shard[1] > 1)
         for i,batch in enumerate(_loaders[self.fake_l.num_workers==0](self.fake_l), self.first):
             if self.pin_memory and type(batch) == list: batch = tuple(batch) # pinning makes lists of tuples
-            if self.device is not None: batch = to_device(batch, self.device)
+            if self.device is not None: batch = to_device(batch, self.device, non_blocking=True) # of use where memory is pinned
             seed_libraries(self.seed, 'batch', self.pass_address, i, devices=True)
             with at(self.seed, self.pass_address, item_addresses(self.share(i))): batch = self.after_batch(batch)
             seed_libraries(self.seed, 'step', self.pass_address, i, *rank, devices=True) # for the dropout and MixUp of whoever takes it

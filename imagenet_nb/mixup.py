@@ -81,8 +81,8 @@ class MixUp(Callback):
         "Draw this batch's coefficients and partners, and mix its images"
         n = self._n_labels()
         self.lam = np.random.beta(self.alpha, self.alpha, n if self.per_image else None)
-        if self.per_image: self.lam = torch.as_tensor(self.lam, dtype=torch.float32).to(self.x.device)
-        self.perm = torch.randperm(n).to(self.x.device)
+        if self.per_image: self.lam = torch.as_tensor(self.lam, dtype=torch.float32).to(self.x.device, non_blocking=True)
+        self.perm = torch.randperm(n).to(self.x.device, non_blocking=True)
         self.learn.xb = tuple(mix_inputs(x, self.perm, self.lam) for x in self.xb)
 
     def after_pred(self):

@@ -1,6 +1,7 @@
 """Every feature of training beside every event that can befall it: whatever happens, the run ends as the undisturbed one does.
 
     IMAGENET_NB_CELLS=all pytest tests/test_combinations.py   # all 112 cells; else every third of them, in which each feature and each event is met
+    IMAGENET_NB_DEVICE=cuda …                                 # on a GPU, with its deterministic kernels
 """
 import contextlib, dataclasses, io, json, multiprocessing, os, signal
 from pathlib import Path
@@ -17,7 +18,8 @@ from imagenet_nb.learner import imagenet_learner
 from imagenet_nb.precision import PrecisionPlan
 from imagenet_nb.recipe import presets
 
-small = presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=3, T_0=2, batch_size=64, num_workers=0, device='cpu',
+device = os.environ.get('IMAGENET_NB_DEVICE', 'cpu')
+small = presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=3, T_0=2, batch_size=64, num_workers=0, device=device,
                                      checkpoint_minutes=1e-4)
 features = {
     'MixUp, smoothing, restarts': {},
@@ -62,11 +64,14 @@ def few():
 
 def make(name):
     "The learner of a feature, in the folder where its data lies, and the callbacks that belong to it"
+    if device != 'cpu':
+        os.environ['CUBLAS_WORKSPACE_CONFIG'] = ':4096:8'
+        torch.use_deterministic_algorithms(True)
     data_module.digits_source = few
     cfg = Config(**small | features[name])
-    if name == 'fp16-like scaler': learner_module.precision_for = lambda *a: PrecisionPlan('cpu', torch.bfloat16, scaler=True)
+    if name == 'fp16-like scaler': learner_module.precision_for = lambda *a: PrecisionPlan(device, torch.bfloat16, scaler=True)
     learn = imagenet_learner(cfg)
-    if name == 'fp16-like scaler': learn.precision.scaler = torch.amp.GradScaler('cpu', init_scale=2.**20, growth_interval=3)
+    if name == 'fp16-like scaler': learn.precision.scaler = torch.amp.GradScaler(device, init_scale=2.**20, growth_interval=3)
     return learn, [GradientAccumulation(64)]*(name == 'accumulation')
 
 def go(name, folder, *cbs):
