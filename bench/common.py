@@ -6,7 +6,7 @@ results = Path(__file__).parent/'results'
 
 def machine() -> dict:
     "What a figure was measured on"
-    from imagenet_nb.checkpoint import versions
+    from imagenet_nb.model.weights import versions
     cpu = next((o.split(':')[1].strip() for o in open('/proc/cpuinfo') if o.startswith('model name')), platform.processor()) if sys.platform == 'linux' else platform.processor()
     return dict(cpu=cpu, cpus=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(), versions=versions())
 

@@ -5,7 +5,7 @@
 import argparse
 from common import machine, save_result
 from imagenet_nb.all import Config, imagenet_learner
-from imagenet_nb.lr_find import methods, range_test, suggest
+from imagenet_nb.callback.lr_find import methods, range_test, suggest
 
 def main():
     p = argparse.ArgumentParser(); p.add_argument('--data-dir', required=True); p.add_argument('--steps', type=int, default=200); a = p.parse_args()

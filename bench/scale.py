@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from common import machine, save_result
-from imagenet_nb.layout import list_tree, open_tree
-from imagenet_nb.loader import SeededDL
+from imagenet_nb.data.layout import list_tree, open_tree
+from imagenet_nb.data.loader import SeededDL
 
 def make_tree(root, n_train, n_val, classes):
     "Class folders full of hard links"

@@ -6,35 +6,35 @@
 __all__ = []
 
 # %% ../nbs/71_all.ipynb #410a40b8
-from .models import * # before fastai's: `resnet50` and `valley` go on meaning what every fastai notebook means by them
-from .lr_find import *
+from .model.zoo import * # before fastai's: `resnet50` and `valley` go on meaning what every fastai notebook means by them
+from .callback.lr_find import *
 from fastai.vision.all import *
 from .core import *
 from .config import *
-from .recipe import *
+from .flags import *
 from .folder import *
-from .loader import *
-from .augment import *
-from .data import *
-from .mixup import *
-from .schedule import *
-from .precision import *
-from .optimizer import *
-from .history import *
-from .progress import *
-from .checkpoint import *
-from .position import position
-from .signals import *
-from .resume import *
-from .preflight import check_dataset
-from .record import reference_run
-from .analysis import plot_run
-from .claims import claims_table
-from .report import compare
-from .widgets import augmentation_explorer, claims_browser, run_dashboard, schedule_explorer
-from .card import *
-from .learner import *
-from .plan import *
+from .data.loader import *
+from .data.augment import *
+from .data.source import *
+from .callback.mixup import *
+from .callback.schedule import *
+from .callback.precision import *
+from .model.optimizer import *
+from .callback.history import *
+from .callback.progress import *
+from .callback.state import *
+from .callback.state import fit_state
+from .callback.guard import *
+from .callback.resume import *
+from .data.check import check_dataset
+from .record.run import reference_run
+from .record.analysis import plot_run
+from .record.claims import claims_table
+from .report.report import compare
+from .report.widgets import augmentation_explorer, claims_browser, run_dashboard, schedule_explorer
+from .run.card import *
+from .run.learner import *
+from .run.plan import *
 
 # %% ../nbs/71_all.ipynb #d5e7939b
 __all__ = [o for o in globals() if not o.startswith('_')] # nbdev lists what a module defines; this one only passes on

@@ -16,7 +16,7 @@ def until(condition, what, timeout=120):
 def warm():
     "A context whose processes are new, and yet have the imports already: they start at once, and a kill strikes training and not an import"
     ctx = multiprocessing.get_context('forkserver')
-    ctx.set_forkserver_preload(['imagenet_nb.plan', 'imagenet_nb.distributed', 'torch._dynamo', 'matplotlib.backends.backend_agg'])
+    ctx.set_forkserver_preload(['imagenet_nb.run.plan', 'imagenet_nb.run.ranks', 'torch._dynamo', 'matplotlib.backends.backend_agg'])
     return ctx
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from fastai.callback.core import Callback
 from fastai.callback.training import GradientAccumulation
 from conftest import warm
 from imagenet_nb import data as data_module, learner as learner_module
-from imagenet_nb.checkpoint import load_tensors
+from imagenet_nb.model.weights import load_tensors
 from imagenet_nb.config import Config
-from imagenet_nb.history import time_keys
-from imagenet_nb.image import BadImage
-from imagenet_nb.learner import imagenet_learner
-from imagenet_nb.precision import PrecisionPlan
-from imagenet_nb.recipe import presets
+from imagenet_nb.callback.history import time_keys
+from imagenet_nb.data.image import BadImage
+from imagenet_nb.run.learner import imagenet_learner
+from imagenet_nb.callback.precision import PrecisionPlan
+from imagenet_nb.flags import presets
 
 device = os.environ.get('IMAGENET_NB_DEVICE', 'cpu')
 small = presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=3, T_0=2, batch_size=64, num_workers=0, device=device,

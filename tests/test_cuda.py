@@ -4,11 +4,11 @@ import pytest, torch
 from fastai.callback.core import Callback
 from conftest import root
 from imagenet_nb.config import Config
-from imagenet_nb.guard import FiniteLoss
-from imagenet_nb.learner import imagenet_learner
-from imagenet_nb.precision import choose_device
+from imagenet_nb.callback.guard import FiniteLoss
+from imagenet_nb.run.learner import imagenet_learner
+from imagenet_nb.callback.precision import choose_device
 from imagenet_nb.core import UserError
-from imagenet_nb.recipe import presets
+from imagenet_nb.flags import presets
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason='PyTorch sees no CUDA device')]
 
@@ -99,6 +99,6 @@ def test_one_rank_under_torchrun(tmp_path):
     for name,start in (('plain', [sys.executable]), ('rank', [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=1'])):
         r = subprocess.run([*start, str(root/'train.py'), *words, str(tmp_path/name), *['--multi-gpu']*(name == 'rank')], cwd=root, capture_output=True, text=True, timeout=300)
         assert r.returncode == 0, (r.stdout+r.stderr)[-3000:]
-    from imagenet_nb.history import read_history
+    from imagenet_nb.callback.history import read_history
     a,b = (read_history(tmp_path/n) for n in ('plain', 'rank'))
     assert a['learning_rates'] == b['learning_rates'] and b['train_losses'] == pytest.approx(a['train_losses'], rel=.05)

@@ -2,7 +2,7 @@
 import os, subprocess, sys, tarfile, threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
-from imagenet_nb.data import imagenette_source
+from imagenet_nb.data.source import imagenette_source
 from test_mistakes import tree
 
 def test_imagenette_is_fetched_where_it_is_absent(tmp_path, monkeypatch):
@@ -35,7 +35,7 @@ class Refusing(BaseHTTPRequestHandler):
 asking = '''
 import sys, datasets, huggingface_hub
 from imagenet_nb.core import UserError
-from imagenet_nb.data import hub_source
+from imagenet_nb.data.source import hub_source
 for repo in ("me/r401", "me/r403", "me/r404", "offline"):
     if repo == "offline": huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     try: hub_source(sys.argv[1], "swordfish", repo)

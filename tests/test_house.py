@@ -27,7 +27,7 @@ def test_check_makes_what_is_missing(clone):
     assert clone('docs', 'readme').returncode == 0 and (d/'README.md').read_bytes() == (root/'README.md').read_bytes()
 
 def test_notebooks_are_found_and_run(clone):
-    r = clone('notebooks', '--path', 'nbs/40_history.ipynb', '--do_print')
+    r = clone('notebooks', '--path', 'nbs/35_callback.history.ipynb', '--do_print')
     assert r.returncode == 0 and 'notebooks to run: 1\n' in r.stdout and '- Completed' in r.stdout, r.stdout+r.stderr
     r = clone('notebooks', '--path', 'nbs/no.ipynb')
     assert r.returncode == 2 and r.stderr == 'error: nbs/no.ipynb is no notebook and no folder with one: nothing was tested\n'
@@ -38,7 +38,7 @@ def test_notebooks_are_found_and_run(clone):
 
 def test_the_site_is_built(clone):
     "Of three pages, because all take a minute"
-    d,keep = clone.at,('index.ipynb', '30_schedule.ipynb', 'tutorials/first_run.ipynb')
+    d,keep = clone.at,('index.ipynb', '31_callback.schedule.ipynb', 'tutorials/first_run.ipynb')
     for p in (d/'nbs').rglob('*.ipynb'):
         if p.relative_to(d/'nbs').as_posix() not in keep: p.unlink()
     cfg = yaml.safe_load((d/'_quarto.yml').read_text())

@@ -78,11 +78,11 @@ def test_the_licence_follows_the_weights(place, tmp_path):
     assert {'license: cc-by-nc-4.0', 'base_model: me/base'} <= set(head((place/'fourth'/'README.md').read_text()))
 
 def test_a_card_of_an_earlier_version_is_cleaned_too(tmp_path):
-    from imagenet_nb.card import card_text
+    from imagenet_nb.run.card import card_text
     from imagenet_nb.config import Config
-    from imagenet_nb.history import new_history
-    from imagenet_nb.hub import public_copies
-    from imagenet_nb.recipe import config_to_dict, save_config
+    from imagenet_nb.callback.history import new_history
+    from imagenet_nb.run.hub import public_copies
+    from imagenet_nb.flags import config_to_dict, save_config
     cfg = Config(data_dir='photos', init_from='weights/mine.pth')
     old = card_text(cfg, new_history(), {}).replace('\nWeights: ', '\n')
     old = re.sub(r'```json\n.*?\n```', lambda m: f'```json\n{json.dumps(config_to_dict(cfg), indent=1)}\n```', old, flags=re.S)

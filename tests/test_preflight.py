@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from imagenet_nb.image import LazyImage
+from imagenet_nb.data.image import LazyImage
 
 rng = np.random.RandomState(0)
 def photo(w=64, h=48):
@@ -119,7 +119,7 @@ def test_an_error_elsewhere_costs_no_list(corpus, tmp_path, monkeypatch):
     "A fit that ends by somebody's exception still says which files were bad, and the loaders are as before"
     from fastai.callback.core import Callback
     from imagenet_nb.config import Config
-    from imagenet_nb.learner import imagenet_learner
+    from imagenet_nb.run.learner import imagenet_learner
     class Oops(Callback):
         def after_batch(self):
             if self.iter == 7: raise RuntimeError('oops')

@@ -15,8 +15,8 @@ code = '''
 import json, os, sys, torch, torch.distributed as dist
 from types import SimpleNamespace
 from imagenet_nb.core import all_sum, barrier, rank, world_size
-from imagenet_nb.history import SumLoss
-from imagenet_nb.mixup import Accuracy, TopK
+from imagenet_nb.callback.history import SumLoss
+from imagenet_nb.callback.mixup import Accuracy, TopK
 dist.init_process_group('gloo')
 gen = torch.Generator().manual_seed(0)
 pred,y = torch.randn(107, 10, generator=gen), torch.randint(0, 10, (107,), generator=gen)
@@ -60,9 +60,9 @@ from pathlib import Path
 from fastai.callback.core import Callback
 from imagenet_nb.core import rank
 from imagenet_nb.config import Config
-from imagenet_nb.learner import imagenet_learner
-from imagenet_nb.recipe import presets
-from imagenet_nb.schedule import make_schedule
+from imagenet_nb.run.learner import imagenet_learner
+from imagenet_nb.flags import presets
+from imagenet_nb.callback.schedule import make_schedule
 
 small = presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=2, T_0=1, num_workers=0, device='cpu', batch_size=200, multi_gpu=True)
 def facts(learn):
@@ -100,7 +100,7 @@ def fine_tuning():
 def few():
     "Three validation items: with four ranks one has none"
     cfg = Config(**small | dict(epochs=1))
-    from imagenet_nb.data import get_dls, get_source
+    from imagenet_nb.data.source import get_dls, get_source
     src = get_source(cfg); src.items = src.items[:src.n_train+3]
     learn = imagenet_learner(cfg, get_dls(cfg, src)); learn.fit_config('few')
     return facts(learn) | dict(again=list(learn.validate())[:4])
@@ -110,7 +110,7 @@ def nan_on_device(): return nan(wait=False)
 def looks():
     "119 items to test in batches of 40, predicted by all and by rank 1 alone; the test is of all together"
     cfg = Config(**small | dict(epochs=1, batch_size=40))
-    from imagenet_nb.data import get_dls, get_source
+    from imagenet_nb.data.source import get_dls, get_source
     src = get_source(cfg); src.items = src.items[:src.n_train+119]
     learn = imagenet_learner(cfg, get_dls(cfg, src)); learn.fit_config('looks')
     preds,y = learn.get_preds(); tta,_ = learn.tta(n=2)
@@ -206,9 +206,9 @@ def test_the_command_on_two_ranks(tmp_path):
     assert r.returncode == 0, r.stderr[-3000:]
     assert [l.split()[1] for l in r.stdout.splitlines() if l.startswith('epoch ')] == ['1/3', '2/3', '3/3'] and 'Warning' not in r.stderr, r.stderr
     assert [p.name for p in tmp_path.iterdir()] == ['checkpoint_1']
-    from imagenet_nb.learner import imagenet_learner, load_model
+    from imagenet_nb.run.learner import imagenet_learner, load_model
     from imagenet_nb.config import Config
-    from imagenet_nb.recipe import load_config
+    from imagenet_nb.flags import load_config
     h,(model,state) = json.loads((tmp_path/'checkpoint_1'/'metrics.json').read_text()),load_model(tmp_path/'checkpoint_1')
     learn = imagenet_learner(Config(**load_config(tmp_path/'checkpoint_1'/'config.json'))) # how it was launched is not what it is
     learn.model.load_state_dict(model.state_dict())
@@ -246,6 +246,6 @@ def test_two_ranks_go_on_exactly(tmp_path):
         r = ranks(2, 'full.py' if what else root/'train.py', *words, '--resume-from', 'run', cwd=tmp_path, **what or {})
         assert state.startswith(f'training_state_epoch{epoch}_') and f'going on from run/{state}' in r.stdout and (r.returncode == 0) == (what is None), r.stdout[-3000:]+r.stderr[-3000:]
         assert (tmp_path/'run'/'training_state_epoch3.pth').exists() == (what is None)
-    from imagenet_nb.history import time_keys
+    from imagenet_nb.callback.history import time_keys
     a,b = (json.loads((tmp_path/o/'metrics.json').read_text()) for o in ('whole', 'run'))
     for k in a.keys()-set(time_keys): assert a[k] == b[k], k

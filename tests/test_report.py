@@ -53,7 +53,7 @@ def damage(o, rng):
 def test_damaged_files(tmp_path, monkeypatch, capsys):
     "Whatever has befallen a run's files: a page without a warning, or one line and exit code 2"
     from imagenet_nb.cli import report_command
-    import imagenet_nb.report, matplotlib # here, so that warnings at their import are none of ours
+    import imagenet_nb.report.report, matplotlib # here, so that warnings at their import are none of ours
     matplotlib.use('Agg'); monkeypatch.chdir(tmp_path)
     codes = []
     for seed in range(20):

@@ -3,8 +3,8 @@ import json, multiprocessing, os, random, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
 from conftest import root, until, warm
-from imagenet_nb.checkpoint import load_tensors
-from imagenet_nb.history import time_keys
+from imagenet_nb.model.weights import load_tensors
+from imagenet_nb.callback.history import time_keys
 
 quick = ['--preset', 'quickstart', '--model', 'wideresnet10-1', '--size', '16', '--epochs', '3']
 timeless = lambda folder: {k: v for k,v in json.loads((folder/'metrics.json').read_text()).items() if k not in time_keys}
@@ -192,8 +192,8 @@ def disk(tmp_path):
 
 def fit(folder, *cbs, **kw):
     from imagenet_nb.config import Config
-    from imagenet_nb.learner import imagenet_learner
-    from imagenet_nb.recipe import presets
+    from imagenet_nb.run.learner import imagenet_learner
+    from imagenet_nb.flags import presets
     learn = imagenet_learner(Config(**presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=3) | kw))
     with learn.no_bar(), learn.no_logging(): return learn.fit_config(folder, cbs=list(cbs), resume=True)
 
@@ -283,8 +283,8 @@ def test_a_state_of_a_plain_fit(call, tmp_path):
 def fit_plain(folder, *cbs, epochs=2, **kw):
     import torch
     from fastai.basics import CrossEntropyLossFlat, DataLoaders, Learner
-    from imagenet_nb.loader import SeededDL
-    from imagenet_nb.resume import resumable
+    from imagenet_nb.data.loader import SeededDL
+    from imagenet_nb.callback.resume import resumable
     x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
     dls = DataLoaders(*[SeededDL(list(zip(x, x.argmax(1))), bs=8, shuffle=o, num_workers=0) for o in (True, False)], device='cpu')
     learn = Learner(dls, torch.nn.Linear(4, 4), loss_func=CrossEntropyLossFlat())
@@ -365,8 +365,8 @@ def test_a_full_disk_when_going_on(disk):
 
 def fit_from(state):
     from imagenet_nb.config import Config
-    from imagenet_nb.learner import imagenet_learner
-    from imagenet_nb.recipe import presets
+    from imagenet_nb.run.learner import imagenet_learner
+    from imagenet_nb.flags import presets
     learn = imagenet_learner(Config(**presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=2)))
     with learn.no_bar(), learn.no_logging(): return learn.fit_config(resume=state)
 

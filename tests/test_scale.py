@@ -7,7 +7,7 @@ sys.path.insert(0, str(root/'bench'))
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='proportional memory is read from /proc')
 def test_workers_do_not_grow(tmp_path):
     from scale import growth, make_tree
-    from imagenet_nb.layout import list_tree, open_tree
+    from imagenet_nb.data.layout import list_tree, open_tree
     make_tree(tmp_path/'data', 20000, 1000, 100)
     t = open_tree(tmp_path/'data', tmp_path/'cache')
     again = open_tree(tmp_path/'data', tmp_path/'cache')

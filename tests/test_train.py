@@ -62,8 +62,8 @@ def test_the_token_stays_in_memory(tmp_path, monkeypatch, capfd):
     "No file of a run, no export and no copy of a learner holds it, and no line shows it"
     import pickle, torch
     from imagenet_nb.config import Config
-    from imagenet_nb.learner import imagenet_learner
-    from imagenet_nb.recipe import presets
+    from imagenet_nb.run.learner import imagenet_learner
+    from imagenet_nb.flags import presets
     monkeypatch.chdir(tmp_path)
     learn = imagenet_learner(Config(**presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=1, T_0=1, num_workers=0, device='cpu', checkpoint_minutes=1e-4,
                                                                     hf_token='swordfish')))

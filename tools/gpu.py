@@ -55,7 +55,7 @@ def loaded(data, size, images, workers):
     "In a process of its own: batches as the command gets them, ready on the device, images a second for each number of workers"
     import torch
     from imagenet_nb.all import Config, get_dls, get_source
-    from imagenet_nb.precision import choose_device
+    from imagenet_nb.callback.precision import choose_device
     device,res = choose_device(),{}
     for w in workers:
         cfg = Config(model='resnet50', dataset='imagenet', data_dir=data, size=size, batch_size=64, num_workers=w)
