@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The notebooks and tests find photographs through IMAGENETTE_DIR; without it those checks skip and say so.
 
-.PHONY: demo test check notebooks pytest wheel docs readme clean
+.PHONY: demo test check notebooks pytest wheel docs readme gpu clean
 .DEFAULT_GOAL := demo
 
 .venv/ready: settings.ini setup.py
@@ -34,6 +34,10 @@ wheel: .venv/ready ## the wheel's commands on the newest fastai, in a second env
 
 pytest: .venv/ready ## what a notebook cannot do: processes, ranks, kills
 	PATH=$(abspath $(BIN)):$$PATH OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests
+
+gpu: .venv/ready ## on a machine with a GPU: what only it can show, into bench/results/gpu.json (IMAGENETTE_DIR names the photographs)
+	$(BIN)/python tools/gpu.py pack $${IMAGENETTE_DIR:?names no folder of photographs} build/photos.tgz
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python tools/gpu.py run build/photos.tgz bench/results/gpu.json
 
 clean:
 	rm -rf _docs _proc .venv .venv-wheel build *.egg-info

@@ -1,5 +1,5 @@
 "The tools of the repository: they work in a clone below a hidden folder, and none is green that has done nothing."
-import re, shutil, subprocess, sys
+import json, os, re, shutil, subprocess, sys, tarfile
 import pytest, yaml
 from conftest import root, until
 
@@ -16,11 +16,11 @@ def clone(tmp_path):
 def test_check_makes_what_is_missing(clone):
     "A module that was not exported and a README.md that is another one: both are made, and said"
     d = clone.at
-    (d/'imagenet_nb'/'signals.py').unlink()
+    (d/'imagenet_nb'/'data'/'image.py').unlink()
     with open(d/'README.md', 'a') as f: f.write('more')
     r = clone('check')
-    assert r.returncode == 1 and 'not what the notebooks say: README.md, imagenet_nb/signals.py' in r.stderr and 'commit what was made' in r.stderr, r.stdout+r.stderr
-    for n in ('README.md', 'imagenet_nb/signals.py'): assert (d/n).read_bytes() == (root/n).read_bytes(), n
+    assert r.returncode == 1 and 'not what the notebooks say: README.md, imagenet_nb/data/image.py' in r.stderr and 'commit what was made' in r.stderr, r.stdout+r.stderr
+    for n in ('README.md', 'imagenet_nb/data/image.py'): assert (d/n).read_bytes() == (root/n).read_bytes(), n
     r = clone('check')
     assert r.returncode == 0, r.stdout+r.stderr
     (d/'README.md').unlink()
@@ -46,8 +46,8 @@ def test_the_site_is_built(clone):
     (d/'_quarto.yml').write_text(yaml.safe_dump(cfg))
     r = clone('docs')
     assert r.returncode == 0, (r.stdout+r.stderr)[-3000:]
-    assert {p.relative_to(d/'_docs').as_posix() for p in (d/'_docs').rglob('*.html')} >= {'index.html', 'schedule.html', 'tutorials/first_run.html'}
-    assert 'fit_sgdr' in (d/'_docs'/'schedule.html').read_text(encoding='utf-8') and (d/'README.md').read_bytes() == (root/'README.md').read_bytes()
+    assert {p.relative_to(d/'_docs').as_posix() for p in (d/'_docs').rglob('*.html')} >= {'index.html', 'callback.schedule.html', 'tutorials/first_run.html'}
+    assert 'fit_sgdr' in (d/'_docs'/'callback.schedule.html').read_text(encoding='utf-8') and (d/'README.md').read_bytes() == (root/'README.md').read_bytes()
 
 def test_workflows():
     "They can be read, what they call is there, and nothing is published or deployed before its tests"
@@ -61,3 +61,19 @@ def test_workflows():
 def test_until_says_what_it_waited_for():
     assert until(iter([0, 0, 5]).__next__, 'a number') == 5
     with pytest.raises(AssertionError, match='waited 0 s in vain for a sign'): until(lambda: None, 'a sign', timeout=0)
+
+def test_the_gpu_script_runs(tmp_path, photos):
+    "Packing, and one of its parts on a CPU; all of them are `tools/gpu.py run … --small`, which takes minutes"
+    some = tmp_path/'photos'
+    for split,n in (('train', 130), ('val', 5)):
+        for c in sorted(p.name for p in (photos/split).iterdir())[:2]:
+            (some/split/c).mkdir(parents=True)
+            for p in sorted((photos/split/c).iterdir())[:n]: (some/split/c/p.name).symlink_to(p)
+    script = lambda *words: subprocess.run([sys.executable, 'tools/gpu.py', *map(str, words)], cwd=root, capture_output=True, text=True, timeout=300, env=os.environ | dict(PYTHONPATH=str(root)))
+    r = script('pack', some, tmp_path/'photos.tgz')
+    assert r.returncode == 0 and '270 photographs' in r.stdout, r.stderr
+    with tarfile.open(tmp_path/'photos.tgz') as t: t.extractall(tmp_path/'unpacked', filter='data')
+    r = script('loaded', tmp_path/'unpacked', 32, 260, 0)
+    assert r.returncode == 0, r.stderr
+    speed = json.loads(r.stdout.strip().splitlines()[-1])
+    assert list(speed) == ['0'], speed

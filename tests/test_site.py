@@ -48,7 +48,7 @@ def test_the_menu_is_complete():
 
 def test_parameters_are_tables():
     "Docments stand in a table below the signature, not in it, and no Markdown is left in a code block"
-    page = (site/'schedule.html').read_text(encoding='utf-8')
+    page = (site/'callback.schedule.html').read_text(encoding='utf-8')
     assert '<td>share of the steps that go up, 0 to 1</td>' in page
     code = re.findall(r'<pre.*?</pre>', ''.join((site/p).read_text(encoding='utf-8') for p in pages), flags=re.S)
     assert not [o for o in code if f']({host}' in o]
@@ -92,7 +92,7 @@ def test_search_finds_fit_sgdr(browser, address):
     tab,_ = open_page(browser, address, 'index.html')
     box = tab.locator('input[type=search]').first
     box.click(); box.press_sequentially('fit_sgdr', delay=20)
-    tab.wait_for_function("[...document.querySelectorAll('a')].some(a => /30_schedule|schedule\\.html/.test(a.getAttribute('href') || '') && /sgdr/i.test(a.textContent + (a.parentElement || a).textContent) && a.offsetParent)", timeout=10_000)
+    tab.wait_for_function("[...document.querySelectorAll('a')].some(a => /callback\\.schedule\\.html/.test(a.getAttribute('href') || '') && /sgdr/i.test(a.textContent + (a.parentElement || a).textContent) && a.offsetParent)", timeout=10_000)
     tab.close()
 
 def contrast(a, b):

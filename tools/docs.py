@@ -3,7 +3,7 @@
     python tools/docs.py          README.md and _docs/
     python tools/docs.py readme   README.md only
 """
-import re, shutil, subprocess, sys
+import os, re, shutil, subprocess, sys
 from pathlib import Path
 import nbformat, yaml
 from nbconvert import MarkdownExporter
@@ -13,6 +13,8 @@ from nbdev.serve import proc_nbs
 from nbdev.serve_drv import main as process
 
 root = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(root)) # where settings.ini's renderer is found, here and in the processes that nbdev starts
+os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(root), os.environ.get('PYTHONPATH')]))
 
 def readme(cache):
     "README.md from the processed index notebook"

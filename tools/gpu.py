@@ -25,6 +25,7 @@ def pack(folder, tar):
     "A folder of photographs as one tar file; only whole ones get the name"
     files = sorted(p for p in Path(folder).rglob('*') if p.is_file())
     part = Path(f'{tar}.part')
+    part.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(part, 'w:gz', compresslevel=1) as t, ThreadPoolExecutor() as pool:
         for p,b in zip(files, pool.map(webp, files)):
             info = tarfile.TarInfo(str(p.relative_to(folder).with_suffix('.webp'))); info.size = len(b)

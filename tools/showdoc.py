@@ -1,7 +1,9 @@
-"""How a function looks on this site: its signature, one sentence, and a table of its parameters."""
+"""How a function looks on the site: its signature, one sentence, and a table of its parameters.
 
-
-__all__ = ['type_cell', 'default_text', 'text_cell', 'TableRenderer']
+nbdev prints the comments beside the parameters (docments) inside the signature, where they are clipped at the edge of the column and can hold no link.
+`settings.ini` names this renderer instead. Only who builds the site needs it, so it is no part of the package; it is found from the root of the repository
+(`make docs`, or `PYTHONPATH=. nbdev_docs`).
+"""
 
 import inspect, re
 from dataclasses import is_dataclass
