@@ -9,7 +9,8 @@ import numpy as np, pytest, torch
 from fastai.callback.core import Callback
 from fastai.callback.training import GradientAccumulation
 from conftest import warm
-from imagenet_nb import data as data_module, learner as learner_module
+from imagenet_nb.data import source as data_module
+from imagenet_nb.run import learner as learner_module
 from imagenet_nb.model.weights import load_tensors
 from imagenet_nb.config import Config
 from imagenet_nb.callback.history import time_keys

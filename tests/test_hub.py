@@ -91,7 +91,7 @@ def test_a_card_of_an_earlier_version_is_cleaned_too(tmp_path):
     assert found(files, 'photos', 'weights/', str(tmp_path)) == [] and found(files, '<mine.pth>', 'see …') == ['<mine.pth>', 'see …']
 
 def test_no_room_for_the_copies_is_one_line(tmp_path, monkeypatch):
-    from imagenet_nb import hub
+    from imagenet_nb.run import hub
     def full(*args): raise OSError(28, 'No space left on device')
     (tmp_path/'training_curves.png').write_bytes(b'x')
     monkeypatch.setattr(hub.shutil, 'copyfile', full)

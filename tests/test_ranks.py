@@ -180,7 +180,7 @@ def test_a_launch_that_is_no_launch(call, tmp_path):
 full = '''
 import os, signal, sys, torch
 from fastai.callback.core import Callback
-from imagenet_nb import learner
+from imagenet_nb.run import learner
 from imagenet_nb.cli import train_command
 from imagenet_nb.core import rank
 class Full(Callback):

@@ -320,14 +320,14 @@ def test_a_deleted_folder_is_locked_again(start, tmp_path):
 
 def fails(monkeypatch, *which, name='best_model.pth'):
     "The disk refuses the n-th writes of `name`"
-    from imagenet_nb import resume
-    old,n = resume.save_tensors,[0]
+    from imagenet_nb.callback import state
+    old,n = state.save_tensors,[0]
     def save(path, state):
         if path.name == name:
             n[0] += 1
             if n[0] in which: raise OSError(28, 'No space left on device')
         old(path, state)
-    monkeypatch.setattr(resume, 'save_tensors', save)
+    monkeypatch.setattr(state, 'save_tensors', save)
 
 def test_a_best_model_that_could_not_be_written(tmp_path, monkeypatch, capsys):
     "It is written with the next save, though the model is another one by then; and at the end it is an error"
