@@ -66,20 +66,22 @@ class LifetimeEpoch(RunCallback):
     def state(self): return dict(done=self.done)
     def load_state(self, d): self.done = d['done']
 
-# %% ../../nbs/30_callback.core.ipynb #ea004b58
+# %% ../../nbs/30_callback.core.ipynb #255db584
 def _refill(d, was): d.clear(); d.update(was)
 
 def _kept(stack, obj, memo=None, strict=False):
     "Let `stack` put the attributes of `obj` back; with a `memo`, `obj` goes on with deep copies of what `memo` lacks"
     was = dict(vars(obj))
     stack.callback(_refill, vars(obj), was)
-    for k,v in was.items() if memo is not None else ():
+    if memo is None: return
+    for k,v in was.items():
         known = set(memo)
         try: vars(obj)[k] = copy.deepcopy(v, memo)
         except Exception: # an open file, a thread: a callback goes on with it, an optimizer may not
             if strict: raise
             for o in set(memo)-known-{id(memo)}: del memo[o] # half a copy
 
+# %% ../../nbs/30_callback.core.ipynb #578e4e7e
 def _module_kept(stack, m):
     "Attributes of a module itself: mode, buffers, hooks, a replaced `forward`"
     for d in vars(m).values():
@@ -92,7 +94,7 @@ def _tensor_kept(stack, t):
     stack.callback(back, t.data, t.grad, t.requires_grad)
     t.data,t.grad = t.data.clone(),None
 
-# %% ../../nbs/30_callback.core.ipynb #5dfa6f86
+# %% ../../nbs/30_callback.core.ipynb #3810063d
 def _rng_kept(stack, dl):
     "Generators of libraries, devices and the loader"
     stack.enter_context(libraries_kept())
@@ -102,6 +104,7 @@ def _rng_kept(stack, dl):
     if 'rng' in vars(dl): dl.rng = copy.deepcopy(dl.rng)
     if isinstance(g := vars(dl).get('generator'), torch.Generator): stack.callback(g.set_state, g.get_state())
 
+# %% ../../nbs/30_callback.core.ipynb #b0272119
 @contextmanager
 def restored(
     learn, # any `Learner`

@@ -25,7 +25,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from .core import restored
 from ..core import UserError, all_sum, nearest, rank, safely, whole_file, write_json
 
-# %% ../../nbs/39_callback.lr_find.ipynb #d43be32d
+# %% ../../nbs/39_callback.lr_find.ipynb #9d4ddbb4
 def _ema(
     v, # (N,) numbers
     beta: float, # share of the past, in [0, 1)
@@ -38,20 +38,25 @@ def _ema(
     return np.array(res)
 
 def _noise(y):
-    "Standard deviation of a step's noise: the median of |a-2b+c| of three normal numbers is 1.652 of it, and a slope cancels"
+    "Standard deviation of a step's noise"
+    # of three normal numbers, the median of |a-2b+c| is 1.652 deviations; a slope cancels
     return float(np.median(np.abs(np.diff(y, 2))))/1.652
 
 def _despiked(y):
     "`y` where, on the way down, what stands far above its neighbourhood is brought down to it"
-    w,low = max(5, len(y)//10 | 1),int(np.median(sliding_window_view(y, 5), axis=-1).argmin())
-    level = np.median(sliding_window_view(y, w)[np.clip(np.arange(low)-w//2, 0, len(y)-w)], axis=-1)
+    w = max(5, len(y)//10 | 1)
+    low = int(np.median(sliding_window_view(y, 5), axis=-1).argmin())
+    around = np.clip(np.arange(low)-w//2, 0, len(y)-w) # where the window of each point begins
+    level = np.median(sliding_window_view(y, w)[around], axis=-1)
     return np.concatenate([np.where(y[:low] > level + 6*_noise(y), level, y[:low]), y[low:]])
 
+# %% ../../nbs/39_callback.lr_find.ipynb #f0d8cc3d
 def smooth_losses(
     losses, # (N,) the loss of each step
     share: float=.03, # time constant of the averages, as a share of the curve
 ) -> np.ndarray: # (M,) M ≤ N: a loss that is no number ends the curve
-    "Early spikes cut, a running median of 5, then a moving average both ways, corrected for its start (Kingma & Ba 2014, section 3)"
+    """Early spikes cut, a running median of 5, then a moving average both ways,
+    corrected for its start (Kingma & Ba 2014, section 3)"""
     y = np.asarray(losses, dtype=float)
     bad = ~np.isfinite(y)
     if bad.any(): y = y[:bad.argmax()]
@@ -61,7 +66,7 @@ def smooth_losses(
     def both(v): return _ema(v, beta) + _ema(v[::-1], beta)[::-1]
     return both(y)/both(np.ones_like(y))
 
-# %% ../../nbs/39_callback.lr_find.ipynb #57faa09d
+# %% ../../nbs/39_callback.lr_find.ipynb #2f143821
 methods = {} # name → function of rates (N,) and smoothed losses (N,), at least 10, that gives a rate or None
 
 def _method(f): methods[f.__name__] = f; return f
@@ -81,18 +86,20 @@ def steepest_gradient(
     x = x - x.mean(-1, keepdims=True)
     slopes = (x*y).sum(-1)/(x*x).sum(-1) # of the line through the w points around i+w//2
     low,top = int(smooth.argmin()),_plateau(smooth)
-    up = np.flatnonzero(smooth[:low+1] >= top - .1*(top-smooth[low]))
-    a,b = max((up[-1] if len(up) else 0)-w//2, 0),max(low-w//2, 0)
+    up = np.flatnonzero(smooth[:low+1] >= top - .1*(top-smooth[low])) # still on the plateau
+    a = max((up[-1] if len(up) else 0)-w//2, 0)
     a = min(a, len(slopes)-1)
-    return float(lrs[a + int(slopes[a:max(b, a)+1].argmin()) + w//2])
+    b = max(low-w//2, a)
+    return float(lrs[a + int(slopes[a:b+1].argmin()) + w//2])
 
-# %% ../../nbs/39_callback.lr_find.ipynb #e99cb956
+# %% ../../nbs/39_callback.lr_find.ipynb #713c6d44
 @_method
 def before_divergence(lrs:np.ndarray, smooth:np.ndarray) -> float: # both (N,), as for `steepest_gradient`
     "A tenth of the rate at which the loss leaves its minimum"
     low,top = int(smooth.argmin()),_plateau(smooth)
     gone = np.flatnonzero(smooth[low:] > smooth[low] + .3*(top-smooth[low]))
-    return float(lrs[low + gone[0] - 1 if len(gone) else -1])/10
+    last = low + gone[0] - 1 if len(gone) else -1
+    return float(lrs[last])/10
 
 # %% ../../nbs/39_callback.lr_find.ipynb #626b9e27
 @_method
@@ -109,7 +116,7 @@ def valley(lrs:np.ndarray, smooth:np.ndarray) -> float: # both (N,), as for `ste
 def manual(lrs:np.ndarray, smooth:np.ndarray) -> None: # both (N,), as for `steepest_gradient`
     "No suggestion: the person reads the plot"
 
-# %% ../../nbs/39_callback.lr_find.ipynb #4905d74d
+# %% ../../nbs/39_callback.lr_find.ipynb #e6d4f8e8
 @dataclass(frozen=True)
 class Suggestion:
     "What a method says about a curve"
@@ -128,6 +135,7 @@ def _trouble(losses, smooth):
     return (f'flat: a fall of {top-low:.2g} from {top:.3g} may be noise ({noise:.2g} a step); '
             'raise lr_finder.end_lr or take more steps')
 
+# %% ../../nbs/39_callback.lr_find.ipynb #a947668d
 def suggest(
     lrs, # (N,) rates, rising
     losses, # (N,) the loss at each, as measured
@@ -144,7 +152,7 @@ def suggest(
     ends = '; it still falls at the end: try a larger lr_finder.end_lr' if smooth.argmin() >= len(losses)-3 else ''
     return Suggestion(lr, methods[method].__doc__ + ends)
 
-# %% ../../nbs/39_callback.lr_find.ipynb #a61078d8
+# %% ../../nbs/39_callback.lr_find.ipynb #f53e5214
 class RangeTest(Callback):
     "Train at growing rates, and record the losses"
     name,order = 'lr_finder',70 # the last to set the rate
@@ -172,6 +180,7 @@ class RangeTest(Callback):
         self.best = min(self.best, now)
         if now-self.best > (self.stop_div-1)*abs(self.best): raise CancelFitException()
 
+# %% ../../nbs/39_callback.lr_find.ipynb #1a0e48c0
 def range_test(
     learn: Learner, # any; it is afterwards as before
     start_lr: float=1e-6, # rate of the first step
@@ -230,11 +239,12 @@ def finder_steps(
                         'lr_finder.batches_per_epoch to at least 10 in all')
     return steps
 
-# %% ../../nbs/39_callback.lr_find.ipynb #56823c67
+# %% ../../nbs/39_callback.lr_find.ipynb #49f71ace
 def _update(scheduler, lr):
     "What the suggested rate changes in a config"
     if lr is None: return {}
-    return dict(max_lr=lr, base_lr=_round([lr/10])[0], div_factor=10.) if scheduler == 'onecycle' else dict(initial_lr=lr)
+    if scheduler != 'onecycle': return dict(initial_lr=lr)
+    return dict(max_lr=lr, base_lr=_round([lr/10])[0], div_factor=10.)
 
 def _round(v): return [float(f'{o:.6g}') for o in v]
 
@@ -250,7 +260,7 @@ def finder_result(
                 selection_method=cfg.lr_finder_method, suggested_lrs=dict(max_lr=lr, base_lr=lr and _round([lr/10])[0]),
                 config_update=_update(cfg.scheduler, lr), why=o.why, curve=dict(lrs=_round(lrs), losses=_round(losses)))
 
-# %% ../../nbs/39_callback.lr_find.ipynb #c247f8fc
+# %% ../../nbs/39_callback.lr_find.ipynb #21afc20c
 def save_finder(
     folder, # the run's folder
     result: dict, # from `finder_result`
@@ -266,6 +276,7 @@ def save_finder(
         plt.close(ax.figure)
     except Exception as e: warnings.warn(f'lr_finder_plot.png could not be drawn: {e}')
 
+# %% ../../nbs/39_callback.lr_find.ipynb #2f300c02
 def load_finder(
     folder, # the run's folder
 ) -> dict|None: # None where there is no usable file
@@ -280,6 +291,7 @@ def load_finder(
     except (OSError, ValueError, KeyError, TypeError) as e:
         warnings.warn(f'{path}: no LR finder result can be read ({e.__class__.__name__}), so the test runs again')
 
+# %% ../../nbs/39_callback.lr_find.ipynb #de165de2
 def apply_finder(
     cfg, # a `Config`
     result: dict, # from `finder_result` or `load_finder`

@@ -14,7 +14,7 @@ from fastai.losses import BaseLoss, CrossEntropyLossFlat
 from .core import RunCallback
 from ..core import UserError, summed_ratio
 
-# %% ../../nbs/32_callback.mixup.ipynb #114431e5
+# %% ../../nbs/32_callback.mixup.ipynb #54348aef
 def _column(lam, like):
     "`lam` in a shape and type that multiplies the items of `like`; a plain number stays one"
     return lam.to(like).view(-1, *[1]*(like.ndim-1)) if torch.is_tensor(lam) else lam
@@ -27,6 +27,7 @@ def mix_inputs(
     "`lam*x + (1-lam)*x[perm]` (Zhang et al. 2017, equation 1)"
     return torch.lerp(x, x[perm], _column(1-lam, x))
 
+# %% ../../nbs/32_callback.mixup.ipynb #3b9fdafd
 def mix_targets(
     y: torch.Tensor, # (N,) class indices
     perm: torch.Tensor, # (N,) each item's partner
@@ -63,7 +64,7 @@ def _check_loss(loss_func, who):
         raise UserError(f'{who} needs a loss that takes probabilities, and {type(loss_func).__name__} flattens them: '
                         'use loss_func=CrossEntropy() of imagenet_nb.callback.mixup, or torch\'s nn.CrossEntropyLoss()')
 
-# %% ../../nbs/32_callback.mixup.ipynb #8b0179e3
+# %% ../../nbs/32_callback.mixup.ipynb #d7acad97
 class MixUp(RunCallback):
     "Train on mixtures of two images, their share drawn from Beta(`alpha`, `alpha`) (Zhang et al. 2017)"
     order,run_valid = 60,False # after what else changes a batch (fastai's own callbacks stay under 60)
@@ -81,7 +82,8 @@ class MixUp(RunCallback):
         "Draw this batch's coefficients and partners, and mix its images"
         n = self._n_labels()
         self.lam = np.random.beta(self.alpha, self.alpha, n if self.per_image else None)
-        if self.per_image: self.lam = torch.as_tensor(self.lam, dtype=torch.float32).to(self.x.device, non_blocking=True)
+        if self.per_image:
+            self.lam = torch.as_tensor(self.lam, dtype=torch.float32).to(self.x.device, non_blocking=True)
         self.perm = torch.randperm(n).to(self.x.device, non_blocking=True)
         self.learn.xb = tuple(mix_inputs(x, self.perm, self.lam) for x in self.xb)
 
@@ -118,7 +120,7 @@ class LabelSmoothing(RunCallback):
         "Give the metrics the target without smoothing"
         self.learn.yb,self.unsmoothed = self.unsmoothed,None
 
-# %% ../../nbs/32_callback.mixup.ipynb #b08fb583
+# %% ../../nbs/32_callback.mixup.ipynb #db7f9aae
 class Accuracy(Metric):
     "Share of the targets that lies on the predicted class, over all images of all ranks"
     k = 1 # guesses per image
@@ -140,7 +142,8 @@ class Accuracy(Metric):
         if self.hits is None: self.hits = self._zero(pred.device)
         good = getattr(learn, 'finite', None) # False on the device: a batch that was left out
         n,k = hit.sum(dtype=self.hits.dtype),len(y)
-        self.hits,self.count = self.hits + (n if good is None else n*good),self.count + (k if good is None else k*good)
+        if good is not None: n,k = n*good,k*good
+        self.hits,self.count = self.hits+n,self.count+k
 
     @property
     def value(self) -> float: # in [0, 1]; None where no rank saw an image
