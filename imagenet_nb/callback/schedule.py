@@ -46,13 +46,14 @@ def sgdr(
     _, T_cur, T_i = cycle_of(t, T_0, T_mult)
     return cosine(T_cur, base_lr, T_i, eta_min)
 
-# %% ../../nbs/31_callback.schedule.ipynb #77a61526
+# %% ../../nbs/31_callback.schedule.ipynb #d8fab38e
 def _linear(pos, start, _, end): return start + pos*(end-start)
 anneals = {'cos': cosine, 'linear': _linear}
 
 def _phases(step, total_steps, pct_start, anneal_strategy, three_phase, levels):
     "Move through `levels`, one phase between each two, with `OneCycleLR`'s ends of phases; after the last step: stay"
-    ends = [pct_start*total_steps - 1] + [2*pct_start*total_steps - 2]*three_phase + [total_steps - 1]
+    ends = [pct_start*total_steps - 1, total_steps - 1]
+    if three_phase: ends.insert(1, 2*pct_start*total_steps - 2)
     step, start = min(step, total_steps-1), 0
     for i,end in enumerate(ends):
         if step <= end: break
@@ -60,7 +61,7 @@ def _phases(step, total_steps, pct_start, anneal_strategy, three_phase, levels):
     pos = (step-start)/(end-start) if end != start else 0. # a first phase of no length: PyTorch divides by zero here
     return anneals[anneal_strategy](pos, levels[i], 1, levels[i+1])
 
-# %% ../../nbs/31_callback.schedule.ipynb #88b5c174
+# %% ../../nbs/31_callback.schedule.ipynb #e13df2d5
 def one_cycle(
     step: int, # global step, from 0
     total_steps: int, # steps of the whole run
@@ -73,10 +74,11 @@ def one_cycle(
 ) -> float: # the rate at `step`
     "The rate of the one-cycle policy (Smith & Topin 2017), as `torch.optim.lr_scheduler.OneCycleLR` has it"
     first = max_lr/div_factor
-    levels = [first, max_lr] + [first]*three_phase + [first/final_div_factor]
+    last = first/final_div_factor
+    levels = [first, max_lr, first, last] if three_phase else [first, max_lr, last]
     return _phases(step, total_steps, pct_start, anneal_strategy, three_phase, levels)
 
-# %% ../../nbs/31_callback.schedule.ipynb #88cc83bc
+# %% ../../nbs/31_callback.schedule.ipynb #ffd5ab46
 def one_cycle_mom(
     step: int, # global step, from 0
     total_steps: int, # steps of the whole run
@@ -87,7 +89,8 @@ def one_cycle_mom(
     max_momentum: float=.95, # at both ends
 ) -> float: # the momentum (Adam: beta1) at `step`
     "The momentum of the one-cycle policy: high where `one_cycle` is low"
-    levels = [max_momentum, base_momentum, max_momentum] + [max_momentum]*three_phase
+    levels = [max_momentum, base_momentum, max_momentum]
+    if three_phase: levels.append(max_momentum)
     return _phases(step, total_steps, pct_start, anneal_strategy, three_phase, levels)
 
 # %% ../../nbs/31_callback.schedule.ipynb #dbe48a37
@@ -180,7 +183,7 @@ import fastai.callback.schedule # first, so that its own methods do not come bac
 from fastai.learner import Learner
 from .core import RunCallback
 
-# %% ../../nbs/31_callback.schedule.ipynb #85f57608
+# %% ../../nbs/31_callback.schedule.ipynb #727c5a35
 class ScheduleCallback(RunCallback):
     "Before each training batch, set every hyper of `schedule` to its value at the integer global step"
     order, run_valid = 60, False # fastai's for schedulers: after what may cancel or change the batch
@@ -211,7 +214,7 @@ class ScheduleCallback(RunCallback):
         if hasattr(self.learn, 'recorder'): self.recorder.hps = self.hps
         self.opt.set_hypers(**self.found)
 
-# %% ../../nbs/31_callback.schedule.ipynb #87c751ed
+# %% ../../nbs/31_callback.schedule.ipynb #e3fb47a1
 def _fit_groups(learn, rate, lr, n_epoch, cbs, **kw):
     "Fit with `rate(step, peak)`, the peak being that of each parameter group (`lr`: None, a number or a slice)"
     if learn.opt is None: learn.create_opt()
@@ -219,6 +222,7 @@ def _fit_groups(learn, rate, lr, n_epoch, cbs, **kw):
     peaks = [float(h['lr']) for h in learn.opt.hypers]
     learn.fit(n_epoch, cbs=[ScheduleCallback({'lr': lambda step: [rate(step, o) for o in peaks]}), *L(cbs)], **kw)
 
+# %% ../../nbs/31_callback.schedule.ipynb #a5974954
 @patch
 def fit_sgdr(self:Learner,
     n_cycles: int, # how many cycles
@@ -254,7 +258,7 @@ def fit_flat_cos(self:Learner,
     def rate(step, lr): return flat_cos(step, n_epoch*len(self.dls.train), lr, div_final, pct_start)
     _fit_groups(self, rate, lr, n_epoch, cbs, reset_opt=reset_opt, wd=wd, start_epoch=start_epoch)
 
-# %% ../../nbs/31_callback.schedule.ipynb #1bdee237
+# %% ../../nbs/31_callback.schedule.ipynb #c3749f76
 class WarmupScheduler:
     "Linear warmup in front of `after`; call `step` once an epoch, after the optimizer's steps"
     def __init__(self,
@@ -275,20 +279,26 @@ class WarmupScheduler:
         for g,base in zip(self.optimizer.param_groups, self.after.get_last_lr()):
             g['lr'] = warmup(self.current_epoch, self.warmup_epochs, self.warmup_start_lr, base, lambda t: base)
 
-    def step(self, *args):
-        "One epoch is over; `args` go on to `after.step`, such as the loss for `ReduceLROnPlateau`"
-        if self.finished_warmup: self.after.step(*args)
-        self.current_epoch += 1
-        self._set()
-
     def get_last_lr(self): return [g['lr'] for g in self.optimizer.param_groups]
 
-    def state_dict(self):
-        return dict(current_epoch=self.current_epoch, finished_warmup=self.finished_warmup,
-                    scheduler_state=self.after.state_dict())
+# %% ../../nbs/31_callback.schedule.ipynb #ced8c5ed
+@patch
+def step(self:WarmupScheduler, *args):
+    "One epoch is over; `args` go on to `after.step`, such as the loss for `ReduceLROnPlateau`"
+    if self.finished_warmup: self.after.step(*args)
+    self.current_epoch += 1
+    self._set()
 
-    def load_state_dict(self, state):
-        "Continue at the epoch of `state`; whether the warmup is over follows from it"
-        self.current_epoch = state['current_epoch']
-        self.after.load_state_dict(state['scheduler_state'])
-        self._set()
+# %% ../../nbs/31_callback.schedule.ipynb #21cd9606
+@patch
+def state_dict(self:WarmupScheduler):
+    "What the rate needs: the epoch, and the state of `after`"
+    return dict(current_epoch=self.current_epoch, finished_warmup=self.finished_warmup,
+                scheduler_state=self.after.state_dict())
+
+@patch
+def load_state_dict(self:WarmupScheduler, state):
+    "Continue at the epoch of `state`; whether the warmup is over follows from it"
+    self.current_epoch = state['current_epoch']
+    self.after.load_state_dict(state['scheduler_state'])
+    self._set()
