@@ -46,7 +46,8 @@ def recorded() -> RunFacts:
     return RunFacts(df, recover_schedule(df))
 
 # %% ../../nbs/42_record.judge.ipynb #d1bc19fd
-published = dict( # metadata of ResNet50_Weights.IMAGENET1K_V1, and the default parameters of torchvision's references/classification
+# metadata of ResNet50_Weights.IMAGENET1K_V1, and the default parameters of torchvision's references/classification
+published = dict(
     params_millions=25.557032, top1=76.13, top5=92.862, epochs=90, advanced_augmentations=0, train_images=1_281_167)
 
 def steps(
@@ -106,8 +107,8 @@ class Claim:
 # %% ../../nbs/42_record.judge.ipynb #17967b22
 recorded_run,any_run = {},{} # id → `Claim`, of the recorded run, and of any
 
-def _add(registry, section, id, statement, stated, rule=None, measured=None, why='', bound=None, evidence='record', needs=None,
-         least=1, **also):
+def _add(registry, section, id, statement, stated, rule=None, measured=None, why='', bound=None, evidence='record',
+         needs=None, least=1, **also):
     registry[id] = Claim(id, statement, section, stated, rule, measured, why, bound, evidence, needs, least, also)
 
 def chapter(

@@ -34,7 +34,7 @@ def public_form(
         res['config_changes'] = [{k: form(k, v) for k,v in c.items()} for c in d['config_changes']]
     return res
 
-# %% ../../nbs/55_run.hub.ipynb #bc115d09
+# %% ../../nbs/55_run.hub.ipynb #99e80dd7
 def private_text(
     folder, # the run's folder
     config: dict, # its config, as in `config.json`
@@ -49,8 +49,10 @@ def private_text(
              for p in (Path(o), Path(o).expanduser().resolve()) if len(p.parts) > 1} # `photos` alone is a word
     places = '|'.join(map(re.escape, sorted(words, key=len, reverse=True)))
     tokens = '|'.join(re.escape(t) for t in (token, get_token()) if t) or '(?!)'
+    # a place begins and ends where a word does, and takes the rest of its path along
     return re.compile(rf'(?<![\w/])(?:{places})(?![\w-])(?:[/\\][^\s"\'`<>|),:;]*)?|{tokens}')
 
+# %% ../../nbs/55_run.hub.ipynb #97a4aefb
 def scrubbed(
     o, # nested dicts and lists with texts in them; or a text
     private: re.Pattern, # from `private_text`
@@ -60,7 +62,7 @@ def scrubbed(
     if isinstance(o, dict): return {k: scrubbed(v, private) for k,v in o.items()}
     return [scrubbed(v, private) for v in o] if isinstance(o, list) else o
 
-# %% ../../nbs/55_run.hub.ipynb #bc3b8b88
+# %% ../../nbs/55_run.hub.ipynb #14975ea9
 def _copy(src, dst, base, private):
     "The public copy of one file"
     public = lambda d: scrubbed(public_form(d, base), private)
@@ -72,6 +74,7 @@ def _copy(src, dst, base, private):
         dst.write_text(scrubbed(text, private), encoding='utf-8')
     else: shutil.copyfile(src, dst)
 
+# %% ../../nbs/55_run.hub.ipynb #46ebee69
 def public_copies(
     folder, # a run's folder
     token: str=None, # Hugging Face token, which no file may hold
@@ -93,7 +96,7 @@ def public_copies(
     finally: shutil.rmtree(new, ignore_errors=True)
     return ready
 
-# %% ../../nbs/55_run.hub.ipynb #a9ba1b83
+# %% ../../nbs/55_run.hub.ipynb #2e77c5cd
 def _again(repo, ready):
     "The command that uploads the folder `ready`"
     return shlex.join(['hf', 'upload', repo, f'./{ready}' if str(ready).startswith('-') else str(ready), '.'])
@@ -107,6 +110,7 @@ def _why(e):
             403: 'the token may not write there',
             404: 'there is no such user or organization'}.get(code, f'the Hub answered {code}')
 
+# %% ../../nbs/55_run.hub.ipynb #9873aafe
 def push_run(
     folder, # a run's folder
     repo: str, # such as `username/model-name`; made where it does not exist
@@ -115,17 +119,19 @@ def push_run(
     "Upload the run in `folder`, or raise `UserError` with the reason and the command that tries again"
     from huggingface_hub import HfApi
     def no(line): return UserError(f'--hf-repo {repo}: {line}')
+
     try: ready = public_copies(folder, token)
     except Exception as e: # a full disk, a damaged file
         why = e if isinstance(e, UserError) else getattr(e, 'strerror', None) or type(e).__name__
         raise no(f'what goes up could not be copied into {folder}/hub ({why}): nothing was uploaded; '
                  'the run is safe') from None
+
     try:
         api = HfApi(token=token)
         url = api.create_repo(repo, exist_ok=True)
         api.upload_folder(repo_id=url.repo_id, folder_path=ready, commit_message='A run of imagenet_nb')
     except Exception as e:
-        login = ' (after `hf auth login`)'*bool(token)
+        login = ' (after `hf auth login`)' if token else ''
         raise no(f'{_why(e)}; the run is safe in {folder}, to upload it later{login}: {_again(repo, ready)}') from None
     shutil.rmtree(ready, ignore_errors=True)
     return str(url)
