@@ -34,7 +34,7 @@ def public_form(
         res['config_changes'] = [{k: form(k, v) for k,v in c.items()} for c in d['config_changes']]
     return res
 
-# %% ../../nbs/55_run.hub.ipynb #99e80dd7
+# %% ../../nbs/55_run.hub.ipynb #29bd9d8b
 def private_text(
     folder, # the run's folder
     config: dict, # its config, as in `config.json`
@@ -44,8 +44,8 @@ def private_text(
     "What must not be found in a published text: places on this machine, and tokens"
     from huggingface_hub import get_token
     run = config.get('run') or {}
-    said = [v for k in ('data_dir', 'init_from') if (v := run.get(k)) and v != base]
-    words = {str(p) for o in (folder, '~', '.', tempfile.gettempdir(), *said)
+    named = [v for k in ('data_dir', 'init_from') if (v := run.get(k)) and v != base]
+    words = {str(p) for o in (folder, '~', '.', tempfile.gettempdir(), *named)
              for p in (Path(o), Path(o).expanduser().resolve()) if len(p.parts) > 1} # `photos` alone is a word
     places = '|'.join(map(re.escape, sorted(words, key=len, reverse=True)))
     tokens = '|'.join(re.escape(t) for t in (token, get_token()) if t) or '(?!)'
