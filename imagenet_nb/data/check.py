@@ -6,52 +6,40 @@
 __all__ = ['check_file', 'FileCache', 'check_files', 'check_dataset', 'check_report', 'check_sample']
 
 # %% ../../nbs/14_data.check.ipynb #a28335b7
-import ctypes, os, signal, sqlite3, stat
-from collections import Counter
+import ctypes, os, signal, sqlite3
+from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from ..core import UserError, one_line
-from .image import BadImage, LazyImage
+from fastcore.basics import patch
+from ..core import UserError, one_line, plural
+from .image import BadImage, LazyImage, file_bytes, is_truncated
 from .layout import cache_folder, open_tree
 from .loader import why_unreadable
 
 # %% ../../nbs/14_data.check.ipynb #63c0aa1b
-def _content(path):
-    "What a file holds; or only its beginning, closed properly, where it is a JPEG whose end is there, too"
-    if not stat.S_ISREG(os.stat(path).st_mode): raise OSError(22, 'not a file', str(path)) # a pipe would be waited for
-    with open(path, 'rb') as f:
-        head = f.read(1<<16)
-        f.seek(-min(4096, os.fstat(f.fileno()).st_size), os.SEEK_END)
-        if head[:3] == b'\xff\xd8\xff' and b'\xff\xd9' in f.read(): return head + b'\xff\xd9'
-        f.seek(0)
-        return f.read()
-
-def _cut(b):
-    "Is the end missing? (of other formats only decoding can tell)"
-    if b[:3] == b'\xff\xd8\xff': return b.rfind(b'\xff\xd9') <= b.rfind(b'\xff\xda')
-    return b[:8] == b'\x89PNG\r\n\x1a\n' and b'IEND' not in b
-
 def _glance(path):
     "Why a file is unusable, as far as its header and its end say"
-    b = _content(path)
+    b = file_bytes(path, ends=True)
     try: LazyImage.create(b).size
     except BadImage: LazyImage.create(path).size # its header may be longer than the beginning
-    if _cut(b): raise OSError('the end is missing')
+    if is_truncated(b): raise OSError('the end is missing')
 
 _named = {'JPEG': ('.jpg', '.jpeg'), 'PNG': ('.png',), 'GIF': ('.gif',), 'WEBP': ('.webp',), 'BMP': ('.bmp',),
           'TIFF': ('.tif', '.tiff')}
 
 def _oddities(path):
+    "Words for what is odd about an image that can be used"
     with Image.open(path) as im:
         if Path(path).suffix.lower() not in _named.get(im.format, ()): yield f'{im.format} named {Path(path).suffix}'
         if im.mode != 'RGB': yield im.mode
         if getattr(im, 'n_frames', 1) > 1: yield 'animated'
         try: turned = Image.Image.getexif(im).get(0x0112, 1) in range(2, 9)
-        except Exception: yield 'broken EXIF'; return
+        except Exception: turned = None
+        if turned is None: yield 'broken EXIF'
         if turned: yield 'turned by EXIF'
 
 def _judge(path, decode):
@@ -85,28 +73,33 @@ class FileCache:
         self.db.execute('create table if not exists seen2 (path blob primary key, size int, mtime int, decoded int, '
                         'why text, odd text)')
 
-    def get(self, paths, decode):
-        "path → (why, odd) of those that are unchanged since"
-        res,names = {},{os.fsencode(p): p for p in paths}
-        if self.db is None: return res
-        try:
-            rows = self.db.execute('select path, size, mtime, why, odd from seen2 where decoded >= ? and path in '
-                                   f'({",".join("?"*len(names))})', (int(decode), *names)).fetchall()
-        except sqlite3.Error: return res
-        for b,size,mtime,why,odd in rows:
-            try: s = os.stat(b)
-            except OSError: continue
-            if (s.st_size, s.st_mtime_ns) == (size, mtime): res[names[b]] = why,odd
-        return res
+# %% ../../nbs/14_data.check.ipynb #0facb071
+@patch
+def get(self:FileCache, paths, decode):
+    "path → (why, odd) of those that are unchanged since"
+    res,names = {},{os.fsencode(p): p for p in paths}
+    if self.db is None: return res
+    try:
+        rows = self.db.execute('select path, size, mtime, why, odd from seen2 where decoded >= ? and path in '
+                               f'({",".join("?"*len(names))})', (int(decode), *names)).fetchall()
+    except sqlite3.Error: return res
+    for b,size,mtime,why,odd in rows:
+        try: s = os.stat(b)
+        except OSError: continue
+        if (s.st_size, s.st_mtime_ns) == (size, mtime): res[names[b]] = why,odd
+    return res
 
-    def put(self, paths, rows, decode):
-        "Remember the `rows` that `_look_all` has made of `paths`"
-        new = [(os.fsencode(p), *r[:2], int(decode), *r[2:]) for p,r in zip(paths, rows) if r[0] >= 0]
-        if self.db is None: return
-        with suppress(sqlite3.Error), self.db: self.db.executemany('insert or replace into seen2 values (?,?,?,?,?,?)', new)
+@patch
+def put(self:FileCache, paths, rows, decode):
+    "Remember the `rows` that `_look_all` has made of `paths`"
+    new = [(os.fsencode(p), *r[:2], int(decode), *r[2:]) for p,r in zip(paths, rows) if r[0] >= 0]
+    if self.db is None: return
+    with suppress(sqlite3.Error), self.db:
+        self.db.executemany('insert or replace into seen2 values (?,?,?,?,?,?)', new)
 
 # %% ../../nbs/14_data.check.ipynb #fe171e06
 def _as_worker():
+    "End with the parent, and leave Ctrl-C to it"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(Exception): ctypes.CDLL(None).prctl(1, signal.SIGKILL) # Linux: PR_SET_PDEATHSIG
 
@@ -120,6 +113,31 @@ def _look_all(paths, decode):
         res.append((*(stamp if lasting else (-1, -1)), *found))
     return res
 
+# %% ../../nbs/14_data.check.ipynb #ffb2af2b
+def _taken(seen, part, job, decode):
+    "What a worker has found of the files `part`, remembered"
+    rows = job.result()
+    seen.put(part, rows, decode)
+    return {p: r[2:] for p,r in zip(part, rows)}
+
+def _looked_at(paths, decode, workers, seen):
+    "Yield what is known or found of `paths`, part by part: path → (why, odd)"
+    n = max(1, min(400, len(paths)//(4*workers)))
+    waiting = deque() # parts under way, a few at a time: a million of them would be the largest thing here
+    with ProcessPoolExecutor(workers, initializer=_as_worker) as pool:
+        try:
+            for part in (paths[i:i+n] for i in range(0, len(paths), n)):
+                yield (known := seen.get(part, decode))
+                if new := [p for p in part if p not in known]:
+                    waiting.append((new, pool.submit(_look_all, new, decode)))
+                while waiting and (len(waiting) > 2*workers or waiting[0][1].done()):
+                    yield _taken(seen, *waiting.popleft(), decode)
+            while waiting: yield _taken(seen, *waiting.popleft(), decode)
+        except BaseException: # Ctrl-C, a killed worker, or a caller who has enough
+            pool.shutdown(cancel_futures=True)
+            raise
+
+# %% ../../nbs/14_data.check.ipynb #d139604c
 def check_files(
     paths: list, # image files
     decode: bool=True, # every pixel, or only headers and ends?
@@ -129,27 +147,16 @@ def check_files(
 ) -> dict: # path → (why it is unusable or '', what is odd about it), of every file that is either
     "Look at `paths` in parallel, leaving out what is known"
     from tqdm import tqdm
-    seen,res,waiting,workers = FileCache(Path(cache or cache_folder())/'files.sqlite'),{},[],workers or os.cpu_count() or 1
-    n = max(1, min(400, len(paths)//(4*workers)))
-    def done(c, rows):
-        seen.put(c, rows, decode); bar.update(len(c))
-        res.update({p: r[2:] for p,r in zip(c, rows) if any(r[2:])})
-    def take(most): # a list of a million futures would be the largest thing here
-        while waiting and (len(waiting) > most or waiting[0][1].done()):
-            c,job = waiting.pop(0)
-            done(c, job.result())
-    with tqdm(total=len(paths), desc='files', unit='', disable=None if progress else True) as bar, \
-            ProcessPoolExecutor(workers, initializer=_as_worker) as pool:
+    seen,res = FileCache(Path(cache or cache_folder())/'files.sqlite'),{}
+    parts = _looked_at(paths, decode, workers or os.cpu_count() or 1, seen)
+    with tqdm(total=len(paths), desc='files', unit='', disable=None if progress else True) as bar, closing(parts):
         try:
-            for c in (paths[i:i+n] for i in range(0, len(paths), n)):
-                known = seen.get(c, decode)
-                res.update({p: v for p,v in known.items() if any(v)}); bar.update(len(known))
-                if new := [p for p in c if p not in known]: waiting.append((new, pool.submit(_look_all, new, decode)))
-                take(2*workers)
-            take(0)
+            for part in parts:
+                res |= {p: found for p,found in part.items() if any(found)}
+                bar.update(len(part))
         except BrokenProcessPool:
-            raise UserError('a checking process was killed, most likely because memory ran out: give fewer --workers') from None
-        except BaseException: pool.shutdown(cancel_futures=True); raise
+            raise UserError('a checking process was killed, most likely because memory ran out: '
+                            'give fewer --workers') from None
     return dict(sorted(res.items()))
 
 # %% ../../nbs/14_data.check.ipynb #7e5e285e
@@ -171,6 +178,7 @@ def check_dataset(
                 odd=dict(odd.most_common()),
                 bad_files={p: why for p,(why,_) in found.items() if why})
 
+# %% ../../nbs/14_data.check.ipynb #6da60009
 def check_report(
     r: dict, # from `check_dataset`
 ) -> str: # lines for a person
@@ -179,9 +187,10 @@ def check_report(
             f'of {r["smallest_class"]:,} to {r["largest_class"]:,} images']
     rows += [f'  {n:,} {o}: decoded correctly' for o,n in r['odd'].items()]
     rows += [f'{one_line(p)}\t{why}' for p,why in r['bad_files'].items()]
-    n = len(r['bad_files'])
-    return '\n'.join(rows + [f'{n:,} file{"s"*(n > 1)} cannot be used' if n else 'every file '
-                             + ('was decoded' if r['decoded'] else 'begins and ends well (--decode reads all of it)')])
+    if r['bad_files']: rows.append(f'{plural(len(r["bad_files"]), "file")} cannot be used')
+    elif r['decoded']: rows.append('every file was decoded')
+    else: rows.append('every file begins and ends well (--decode reads all of it)')
+    return '\n'.join(rows)
 
 # %% ../../nbs/14_data.check.ipynb #ccce5da4
 def check_sample(
@@ -191,7 +200,8 @@ def check_sample(
 ):
     "Raise `UserError` where a quarter of a sample cannot be read"
     some = sorted({int(i) for i in np.linspace(0, len(t.files)-1, n)})
-    bad = [(p, why) for p in (os.path.join(t.base, os.fsdecode(t.files[i])) for i in some) if (why := check_file(p)[0])]
+    judged = {p: check_file(p)[0] for p in (os.path.join(t.base, os.fsdecode(t.files[i])) for i in some)}
+    bad = [(p, why) for p,why in judged.items() if why]
     if len(bad) > max(1, len(some)/4):
         raise UserError(f'--data-dir {root}: {len(bad)} of {len(some)} images looked at cannot be read, such as '
                         f'{one_line(bad[0][0])} ({bad[0][1]}); `imagenet_check {root}` lists them')
