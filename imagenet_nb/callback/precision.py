@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from fastai.callback.core import CancelStepException
 from fastai.torch_core import apply
+from fastcore.basics import patch
 from .core import RunCallback
 from ..core import UserError, nearest
 
@@ -51,7 +52,8 @@ class PrecisionPlan:
 
     def __str__(self):
         names = {torch.float16: 'fp16 autocast', torch.bfloat16: 'bf16 autocast', None: 'fp32'}
-        return (names[self.dtype] + ' with loss scaling'*self.scaler + ', channels-last'*self.channels_last)
+        return (names[self.dtype] + (' with loss scaling' if self.scaler else '')
+                + (', channels-last' if self.channels_last else ''))
 
 def precision_for(
     device, # a `torch.device`, or its name
@@ -96,80 +98,95 @@ class Precision(RunCallback):
         self._skipped,self._saved = 0,{}
 
     @property
-    def skipped(self) -> int:
-        "How many steps had a gradient that overflowed (reading it waits for the device)"
-        return int(self._skipped)
-
-    def leave(self):
-        "Whoever takes the callback off gets the model back as it was"
-        self.disarm()
-
-    @property
     def current(self) -> PrecisionPlan: # of the device where the model is now
         "The plan in use"
         return self.plan or precision_for(next(self.model.parameters()).device)
 
-    @property
-    def _moves(self): return self.channels_last and self.current.channels_last
+# %% ../../nbs/33_callback.precision.ipynb #930a8e93
+@patch(as_prop=True)
+def _moves(self:Precision): return self.channels_last and self.current.channels_last
 
-    def before_fit(self):
-        self.after_fit() # of a range test that crashed
-        if self.range_testing: self._kept = copy.deepcopy(self.scaler),self._skipped
-        if not self._moves: return
-        for p in self.model.parameters(): p.data = _nhwc(p.data)
+@patch
+def before_fit(self:Precision):
+    self.after_fit() # of a range test that crashed
+    if self.range_testing: self._kept = copy.deepcopy(self.scaler),self._skipped
+    if not self._moves: return
+    for p in self.model.parameters(): p.data = _nhwc(p.data)
 
-    def after_fit(self):
-        "A range test diverges on purpose: forget what that did to the scale"
-        if self._kept: (self.scaler,self._skipped),self._kept = self._kept,None
+@patch
+def after_fit(self:Precision):
+    "A range test diverges on purpose: forget what that did to the scale"
+    if self._kept: (self.scaler,self._skipped),self._kept = self._kept,None
 
-    def before_batch(self):
-        self.disarm()
-        if self._moves: self.learn.xb = apply(_nhwc, self.xb)
-        if self.current.dtype is None: return
-        self._armed = self.model,vars(self.model).get('forward')
-        vars(self.model)['forward'] = self._forward
+# %% ../../nbs/33_callback.precision.ipynb #9ab69152
+@patch
+def leave(self:Precision):
+    "Whoever takes the callback off gets the model back as it was"
+    self.disarm()
 
-    def after_batch(self): self.disarm()
+@patch
+def before_batch(self:Precision):
+    self.disarm()
+    if self._moves: self.learn.xb = apply(_nhwc, self.xb)
+    if self.current.dtype is None: return
+    self._armed = self.model,vars(self.model).get('forward')
+    vars(self.model)['forward'] = self._forward
 
-    def disarm(self):
-        "Put `model.forward` back as it was"
-        if not self._armed: return
-        (model,forward),self._armed = self._armed,None
-        if forward is None: vars(model).pop('forward', None)
-        else: vars(model)['forward'] = forward
+@patch
+def after_batch(self:Precision): self.disarm()
 
-    def _forward(self, *args, **kwargs):
-        plan,model = self.current,self._armed[0]
-        self.disarm()
-        with torch.autocast(plan.device_type, plan.dtype): out = model.forward(*args, **kwargs)
-        return apply(_full, out)
+@patch
+def disarm(self:Precision):
+    "Put `model.forward` back as it was"
+    if not self._armed: return
+    (model,forward),self._armed = self._armed,None
+    if forward is None: vars(model).pop('forward', None)
+    else: vars(model)['forward'] = forward
 
-    def before_backward(self):
-        plan = self.current
-        if not plan.scaler: return
-        if self.scaler is None:
-            self.scaler = torch.amp.GradScaler(plan.device_type)
-            if self._saved: self.scaler.load_state_dict(self._saved)
-        self.learn.loss_grad = self.scaler.scale(self.loss_grad)
+@patch
+def _forward(self:Precision, *args, **kwargs):
+    plan,model = self.current,self._armed[0]
+    self.disarm()
+    with torch.autocast(plan.device_type, plan.dtype): out = model.forward(*args, **kwargs)
+    return apply(_full, out)
 
-    def before_step(self):
-        "Unscale the gradients, and skip the step where one is not finite"
-        if not self.current.scaler: return
-        probe = _Probe(self.opt.param_groups)
-        self.scaler.unscale_(probe)
-        self.scaler.step(probe)
-        self.scaler.update()
-        self._skipped = self._skipped + probe.overflow
-        if hasattr(self.opt, 'skip_where'): self.opt.skip_where(probe.overflow)
-        elif probe.overflow: raise CancelStepException()
+# %% ../../nbs/33_callback.precision.ipynb #e8187c98
+@patch
+def before_backward(self:Precision):
+    plan = self.current
+    if not plan.scaler: return
+    if self.scaler is None:
+        self.scaler = torch.amp.GradScaler(plan.device_type)
+        if self._saved: self.scaler.load_state_dict(self._saved)
+    self.learn.loss_grad = self.scaler.scale(self.loss_grad)
 
-    def state(self) -> dict: # numbers only, for a checkpoint
-        "What a resumed run needs to go on with the same scale"
-        return dict(skipped=self.skipped, scaler=self.scaler.state_dict() if self.scaler else self._saved)
+@patch
+def before_step(self:Precision):
+    "Unscale the gradients, and skip the step where one is not finite"
+    if not self.current.scaler: return
+    probe = _Probe(self.opt.param_groups)
+    self.scaler.unscale_(probe)
+    self.scaler.step(probe)
+    self.scaler.update()
+    self._skipped = self._skipped + probe.overflow
+    if hasattr(self.opt, 'skip_where'): self.opt.skip_where(probe.overflow)
+    elif probe.overflow: raise CancelStepException()
 
-    def load_state(self,
-        d: dict, # from `state`
-    ):
-        "Go on with the scale of a checkpoint, also before the first fit"
-        self._skipped,self._saved = d['skipped'],d['scaler']
-        if self.scaler and self._saved: self.scaler.load_state_dict(self._saved)
+@patch(as_prop=True)
+def skipped(self:Precision) -> int:
+    "How many steps had a gradient that overflowed (reading it waits for the device)"
+    return int(self._skipped)
+
+# %% ../../nbs/33_callback.precision.ipynb #f65cacf5
+@patch
+def state(self:Precision) -> dict: # numbers only, for a checkpoint
+    "What a resumed run needs to go on with the same scale"
+    return dict(skipped=self.skipped, scaler=self.scaler.state_dict() if self.scaler else self._saved)
+
+@patch
+def load_state(self:Precision,
+    d: dict, # from `state`
+):
+    "Go on with the scale of a checkpoint, also before the first fit"
+    self._skipped,self._saved = d['skipped'],d['scaler']
+    if self.scaler and self._saved: self.scaler.load_state_dict(self._saved)
