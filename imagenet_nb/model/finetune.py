@@ -33,6 +33,19 @@ def _from_hub(repo, token):
         except utils.HfHubHTTPError as e: raise no(f'the Hub answered {e.response.status_code}') from None
     raise no(f'the repository holds none of {", ".join(_hub_files)}')
 
+# %% ../../nbs/22_model.finetune.ipynb #3f864bbd
+def _is_repo(path):
+    "Does `path` name a repository on the Hub, and nothing here?"
+    return (not path.exists() and path.suffix not in ('.pth', '.pt', '.safetensors')
+            and re.fullmatch(r'[\w.\-]+/[\w.\-]+', str(path)) is not None)
+
+def _safetensors(path, where):
+    from safetensors.torch import load_file
+    try: return load_file(path)
+    except FileNotFoundError: raise UserError(f'--init-from {where}: there is no such file') from None
+    except Exception as e:
+        raise UserError(f'--init-from {where}: not a readable file of weights ({e.__class__.__name__})') from None
+
 def read_weights(
     where, # a file of weights, a run's folder, or `user/model` on the Hub
     token: str=None, # Hugging Face token
@@ -40,14 +53,8 @@ def read_weights(
     "The weights that lie at `where`"
     path = Path(where)
     if path.is_dir(): path = path/'best_model.pth'
-    elif (not path.exists() and re.fullmatch(r'[\w.\-]+/[\w.\-]+', str(where))
-          and path.suffix not in ('.pth', '.pt', '.safetensors')): path = _from_hub(str(where), token)
-    if path.suffix == '.safetensors':
-        from safetensors.torch import load_file
-        try: return load_file(path)
-        except FileNotFoundError: raise UserError(f'--init-from {where}: there is no such file') from None
-        except Exception as e:
-            raise UserError(f'--init-from {where}: not a readable file of weights ({e.__class__.__name__})') from None
+    elif _is_repo(path): path = _from_hub(str(where), token)
+    if path.suffix == '.safetensors': return _safetensors(path, where)
     try: s = load_tensors(path)
     except UserError as e: raise UserError(f'--init-from {e}') from None
     s = next((s[k] for k in ('model', 'state_dict') if isinstance(s, dict) and isinstance(s.get(k), dict)), s)
@@ -79,6 +86,7 @@ def head_first(
     lr = schedule['lr']
     return schedule | dict(lr=lambda step: [lr(step)/lr_mult, lr(step)])
 
+# %% ../../nbs/22_model.finetune.ipynb #5802c56b
 class FreezeBody(Callback):
     "Only the last parameter group learns in the first epochs"
     order = -15

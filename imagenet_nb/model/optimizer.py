@@ -9,6 +9,7 @@ __all__ = ['TorchOptimizer', 'opt_func']
 from functools import partial
 import torch
 from fastai.optimizer import OptimWrapper, set_item_pg
+from fastcore.basics import patch
 from fastcore.foundation import L
 from ..core import UserError, nearest
 
@@ -52,26 +53,6 @@ class TorchOptimizer(OptimWrapper):
         super().__init__(opt=_build(opt, groups, **kwargs))
         self.set_hypers(lr=lr)
 
-    def skip_where(self,
-        flag: torch.Tensor, # without dimensions; true, or 1, where the step must change nothing
-    ):
-        "Let the next `step` change nothing where `flag` is true: a fused kernel reads it on the device, and nobody waits"
-        self._skip = flag.bool() if self._skip is None else self._skip | flag.bool()
-
-    def step(self, closure=None):
-        "One update, or none: see `skip_where`"
-        if self._skip is None: return self.opt.step()
-        if not any(pg.get('fused') for pg in self.opt.param_groups): # it knows nothing of flags: this one waits
-            return None if bool(self._skip) else self.opt.step()
-        self.opt.found_inf = self._skip.float() # as `torch.amp.GradScaler` tells it
-        try: self.opt.step()
-        finally: del self.opt.found_inf
-
-    def zero_grad(self):
-        "Forget the gradients, and the flag that belonged to them"
-        self._skip = None
-        self.opt.zero_grad()
-
     @property
     def param_lists(self) -> L: # of L of parameters
         "The parameters of each of the splitter's groups"
@@ -85,18 +66,45 @@ class TorchOptimizer(OptimWrapper):
     def _set_hyper(self, k, v):
         for i,v_ in enumerate(v):
             if hasattr(v_, 'item'): v_ = v_.item() # schedules give numpy's numbers: no safe checkpoint holds them
-            for pg in self.opt.param_groups[2*i:2*i + (1 if k=='wd' else 2)]: set_item_pg(pg, self.bwd_map[k], v_)
+            both = self.opt.param_groups[2*i:2*i + 2]
+            for pg in both[:1] if k == 'wd' else both: set_item_pg(pg, self.bwd_map[k], v_)
 
-    def load_state_dict(self,
-        sd: dict, # from `state_dict`, perhaps of a machine with other kernels
-    ):
-        "Go on from `sd`, with the kernels of this machine"
-        mine,theirs = self.opt.param_groups,sd['param_groups']
-        if len(mine) != len(theirs):
-            raise UserError(f'the saved optimizer has {len(theirs)//2} groups of parameters, '
-                            f'this one has {len(mine)//2}: load it with the splitter it was made with')
-        groups = [{**g, **{k: m[k] for k in ('fused','foreach') if k in m}} for g,m in zip(theirs, mine)]
-        self.opt.load_state_dict({**sd, 'param_groups': groups})
+# %% ../../nbs/23_model.optimizer.ipynb #70854856
+@patch
+def skip_where(self:TorchOptimizer,
+    flag: torch.Tensor, # without dimensions; true, or 1, where the step must change nothing
+):
+    "Let the next `step` change nothing where `flag` is true; a fused kernel reads it on the device, and nobody waits"
+    self._skip = flag.bool() if self._skip is None else self._skip | flag.bool()
+
+@patch
+def step(self:TorchOptimizer, closure=None):
+    "One update, or none: see `skip_where`"
+    if self._skip is None: return self.opt.step()
+    if not any(pg.get('fused') for pg in self.opt.param_groups): # it knows nothing of flags: this one waits
+        return None if bool(self._skip) else self.opt.step()
+    self.opt.found_inf = self._skip.float() # as `torch.amp.GradScaler` tells it
+    try: self.opt.step()
+    finally: del self.opt.found_inf
+
+@patch
+def zero_grad(self:TorchOptimizer):
+    "Forget the gradients, and the flag that belonged to them"
+    self._skip = None
+    self.opt.zero_grad()
+
+# %% ../../nbs/23_model.optimizer.ipynb #169177e0
+@patch
+def load_state_dict(self:TorchOptimizer,
+    sd: dict, # from `state_dict`, perhaps of a machine with other kernels
+):
+    "Go on from `sd`, with the kernels of this machine"
+    mine,theirs = self.opt.param_groups,sd['param_groups']
+    if len(mine) != len(theirs):
+        raise UserError(f'the saved optimizer has {len(theirs)//2} groups of parameters, '
+                        f'this one has {len(mine)//2}: load it with the splitter it was made with')
+    groups = [{**g, **{k: m[k] for k in ('fused','foreach') if k in m}} for g,m in zip(theirs, mine)]
+    self.opt.load_state_dict({**sd, 'param_groups': groups})
 
 # %% ../../nbs/23_model.optimizer.ipynb #b6ed213a
 _optimizers = dict(sgd=torch.optim.SGD, adam=torch.optim.Adam, adamw=torch.optim.AdamW)

@@ -26,6 +26,7 @@ def plain_values(
     if isinstance(o, (int, float)): return o
     raise TypeError(f'{type(o).__name__} does not belong into a checkpoint')
 
+# %% ../../nbs/21_model.weights.ipynb #d6d41249
 def _digest(o, h):
     "Feed nested plain values and tensors to the hash `h`, with their types and shapes"
     if isinstance(o, torch.Tensor):
@@ -47,6 +48,7 @@ def checksum(
     _digest(state, h)
     return h.hexdigest()
 
+# %% ../../nbs/21_model.weights.ipynb #e6073cf2
 def save_tensors(
     path, # where
     state: dict, # what
