@@ -7,6 +7,7 @@ __all__ = ['extensions', 'split_folders', 'list_classes', 'flat_labels', 'Tree',
 
 # %% ../../nbs/10_data.layout.ipynb #64fa41d0
 import csv, json, os, re
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ def _readable(root):
     "Turn what the system says into a `UserError`"
     try: yield
     except UserError: raise
-    except OSError as e: raise UserError(f'--data-dir {root}: {e.filename or root} cannot be read ({e.strerror})') from None
+    except OSError as e:
+        raise UserError(f'--data-dir {root}: {e.filename or root} cannot be read ({e.strerror})') from None
 
 extensions = ('.jpeg', '.jpg', '.png', '.webp', '.bmp', '.gif', '.tif', '.tiff')
 
@@ -122,6 +124,24 @@ def _places(root, val):
     above = [p for p in val.absolute().parents[1:5] if (p/'LOC_val_solution.csv').is_file()] # Kaggle's archive
     return list(dict.fromkeys([val, val.parent, root, *(o for k in kits for o in (k, k/'data')), *above]))
 
+# %% ../../nbs/10_data.layout.ipynb #68469f66
+def _matched(path, pairs, names, ids):
+    "The label of each of `names`, found by its name, else by its name without the ending"
+    whole,stem = {},{}
+    for k,v in pairs:
+        whole.setdefault(os.path.basename(k.replace('\\', '/')), set()).add(v)
+        stem.setdefault(_stem(k), set()).add(v)
+    count = Counter(map(_stem, names))
+    res = [whole.get(n) or (stem.get(_stem(n)) if count[_stem(n)] == 1 else None) for n in names]
+    if None in res:
+        raise UserError(f'{path}: it has no label for {names[res.index(None)]} and {res.count(None)-1} more images')
+    if twice := [n for n,o in zip(names, res) if len(o) > 1]:
+        raise UserError(f'{path}: it has two labels for {twice[0]}: {", ".join(sorted(res[names.index(twice[0])]))}')
+    if odd := sorted(set().union(*res)-set(ids)):
+        raise UserError(f'{path}: its label "{odd[0]}" is no class of the training set ({len(odd)} such labels)')
+    return [next(iter(o)) for o in res]
+
+# %% ../../nbs/10_data.layout.ipynb #2dbbc21a
 def flat_labels(
     root, # what `--data-dir` names
     val, # the flat folder
@@ -147,22 +167,6 @@ def flat_labels(
         if labels != res: raise UserError(f'{path} and {other} disagree about the labels: move the wrong one away')
     return res
 
-def _matched(path, pairs, names, ids):
-    "The label of each of `names`, found by its name, else by its name without the ending"
-    whole,stem = {},{}
-    for k,v in pairs:
-        for d,key in ((whole, os.path.basename(k.replace('\\', '/'))), (stem, _stem(k))): d.setdefault(key, set()).add(v)
-    count = {}
-    for n in names: count[_stem(n)] = count.get(_stem(n), 0)+1
-    res = [whole.get(n) or (stem.get(_stem(n)) if count[_stem(n)] == 1 else None) for n in names]
-    if None in res:
-        raise UserError(f'{path}: it has no label for {names[res.index(None)]} and {res.count(None)-1} more images')
-    if twice := [n for n,o in zip(names, res) if len(o) > 1]:
-        raise UserError(f'{path}: it has two labels for {twice[0]}: {", ".join(sorted(res[names.index(twice[0])]))}')
-    if odd := sorted(set().union(*res)-set(ids)):
-        raise UserError(f'{path}: its label "{odd[0]}" is no class of the training set ({len(odd)} such labels)')
-    return [next(iter(o)) for o in res]
-
 # %% ../../nbs/10_data.layout.ipynb #8b199473
 @dataclass
 class Tree:
@@ -173,6 +177,7 @@ class Tree:
     n_train: int # how many of them are training images
     ids: list # class identifiers, sorted
 
+# %% ../../nbs/10_data.layout.ipynb #a8fb1b60
 def _check_classes(root, folder, classes):
     if empty := [c for c,files in classes.items() if not files]:
         deeper = next((o for o in _classes(folder/empty[0]) if _images(folder/empty[0]/o)), None)
@@ -180,38 +185,46 @@ def _check_classes(root, folder, classes):
                         + (f' and {len(empty)-1} more classes' if empty[1:] else '')
                         + (f', but in {empty[0]}/{deeper}: they lie one folder too deep' if deeper else ''))
 
+def _check_train(root, folder, classes):
+    if not classes: raise UserError(f'--data-dir {root}: {folder.name}/ holds no class folders')
+    if len(classes) < 2:
+        raise UserError(f'--data-dir {root}: {folder.name}/ has one class only ({next(iter(classes))}), and there is '
+                        'nothing to tell apart')
+    _check_classes(root, folder, classes)
+
+def _check_valid(root, tr, va, train, valid):
+    _check_classes(root, va, valid)
+    if odd := sorted(set(train) ^ set(valid)):
+        raise UserError(f'--data-dir {root}: {tr.name}/ and {va.name}/ have different classes, such as '
+                        f'{", ".join(odd[:3])} ({len(odd)} in one of them only)')
+
+# %% ../../nbs/10_data.layout.ipynb #4e34f5ae
+def _flat(root, folder, names, ids):
+    "(path, class) of the images in a validation folder without class folders"
+    if not names: raise UserError(f'--data-dir {root}: {folder.name}/ is empty')
+    labels = flat_labels(root, folder, names, ids)
+    if len(set(labels)) < 2:
+        raise UserError(f'--data-dir {root}: every image of {folder.name}/ has the same label, {labels[0]}')
+    return [(f'{folder.name}/{n}', c) for n,c in zip(names, labels)]
+
+def _in_classes(folder, classes): return [(f'{folder.name}/{c}/{n}', c) for c,names in classes.items() for n in names]
+
+def _list_tree(root):
+    tr,va = split_folders(root)
+    train,valid = list_classes(tr),list_classes(va)
+    _check_train(root, tr, train)
+    ids = list(train)
+    if valid: _check_valid(root, tr, va, train, valid)
+    both = _in_classes(tr, train) + (_in_classes(va, valid) if valid else _flat(root, va, _images(va), ids))
+    place = {c: i for i,c in enumerate(ids)}
+    files,labels = np.array([os.fsencode(f) for f,_ in both]),np.array([place[c] for _,c in both], dtype=np.int32)
+    return Tree(tr.parent, files, labels, sum(map(len, train.values())), ids)
+
 def list_tree(
     root, # what `--data-dir` names
 ) -> Tree:
     "Every image under `root` with its label, or `UserError` where that is not certain"
     with _readable(root): return _list_tree(root)
-
-def _list_tree(root):
-    tr,va = split_folders(root)
-    train,valid = list_classes(tr),list_classes(va)
-    if not train: raise UserError(f'--data-dir {root}: {tr.name}/ holds no class folders')
-    if len(train) < 2:
-        raise UserError(f'--data-dir {root}: {tr.name}/ has one class only ({next(iter(train))}), and there is nothing '
-                        'to tell apart')
-    _check_classes(root, tr, train)
-    ids,place = list(train),{c: i for i,c in enumerate(train)}
-    if not valid:
-        if not (names := _images(va)): raise UserError(f'--data-dir {root}: {va.name}/ is empty')
-        pairs = [(f'{va.name}/{n}', place[c]) for n,c in zip(names, flat_labels(root, va, names, ids))]
-        if len({y for _,y in pairs}) < 2:
-            raise UserError(f'--data-dir {root}: every image of {va.name}/ has the same label, {ids[pairs[0][1]]}')
-    else:
-        _check_classes(root, va, valid)
-        if set(train) != set(valid):
-            odd = sorted(set(train) ^ set(valid))
-            raise UserError(f'--data-dir {root}: {tr.name}/ and {va.name}/ have different classes, such as '
-                            f'{", ".join(odd[:3])} ({len(odd)} in one of them only)')
-        pairs = [(f'{va.name}/{c}/{n}', place[c]) for c,ns in valid.items() for n in ns]
-    both = [(f'{tr.name}/{c}/{n}', place[c]) for c,ns in train.items() for n in ns]
-    n_train = len(both)
-    both += pairs
-    return Tree(tr.parent, np.array([os.fsencode(f) for f,_ in both]), np.array([y for _,y in both], dtype=np.int32),
-                n_train, ids)
 
 # %% ../../nbs/10_data.layout.ipynb #ad7c64d6
 def cache_folder() -> Path: # `$XDG_CACHE_HOME/imagenet_nb`, by default under `~/.cache`
