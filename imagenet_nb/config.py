@@ -42,8 +42,8 @@ def option(
 ):
     "One option of a run, as a dataclass field"
     return field(default=default, repr=not secret, metadata=dict(
-        help=help, group=group, flag=flag, key=key, choices=choices, pattern=pattern, least=least, most=most, below=below,
-        above=above, secret=secret, saved=saved and not secret))
+        help=help, group=group, flag=flag, key=key, choices=choices, pattern=pattern, least=least, most=most,
+        below=below, above=above, secret=secret, saved=saved and not secret))
 
 # %% ../nbs/01_config.ipynb #c6ec4739
 model_names = ('resnet50', 'resnet50-pytorch', 'wideresnet28-10')
@@ -62,8 +62,9 @@ def check_model_name(
     depth,width = map(int, wrn.groups())
     if depth < 10 or (depth-4)%6 or width < 1:
         low = max(10, depth-(depth-4)%6)
-        raise UserError(f'--model "{name}": the depth of a WideResNet is 6n+4 and its width at least 1: try wideresnet{low}-{max(1,width)} '
-                        f'or wideresnet{low+6}-{max(1,width)}')
+        width = max(1, width)
+        raise UserError(f'--model "{name}": the depth of a WideResNet is 6n+4 and its width at least 1: '
+                        f'try wideresnet{low}-{width} or wideresnet{low+6}-{width}')
     return name
 
 # %% ../nbs/01_config.ipynb #d99f1b85
@@ -76,19 +77,25 @@ def _key(default, help, key, **kwargs): return option(default, help, _json, flag
 @dataclass
 class Config:
     "Everything that decides what a run is"
-    model: str = option('wideresnet28-10', 'architecture: resnet50, resnet50-pytorch, wideresnet<depth>-<width>, timm/<name>', _data)
+    model: str = option('wideresnet28-10',
+                        'architecture: resnet50, resnet50-pytorch, wideresnet<depth>-<width>, timm/<name>', _data)
     dataset: str = option('cifar100', 'what to learn', _data, choices=dataset_names)
     data_dir: str = option('../data', 'folder of the dataset', _data)
-    num_classes: int|None = option(None, 'number of classes (counted where not given; checked where given)', _data, least=2)
-    size: int|None = option(None, 'side of the training image in px (224 for photographs, 32 for CIFAR and digits)', _data, least=8, most=4096)
+    num_classes: int|None = option(None, 'number of classes (counted where not given; checked where given)', _data,
+                                   least=2)
+    size: int|None = option(None, 'side of the training image in px (224 for photographs, 32 for CIFAR and digits)',
+                            _data, least=8, most=4096)
     pretrained: bool = option(False, 'start from published weights with a new head, and fine-tune', _data)
-    init_from: str|None = option(None, 'fine-tune the weights of a file, a run or a Hub repository, with a new head', _data)
+    init_from: str|None = option(None, 'fine-tune the weights of a file, a run or a Hub repository, with a new head',
+                                 _data)
 
-    max_bad_files: float = option(0.001, 'share of the files that may be unreadable before the run stops', _data, least=0, most=1)
+    max_bad_files: float = option(0.001, 'share of the files that may be unreadable before the run stops', _data,
+                                  least=0, most=1)
 
     epochs: int = option(100, 'passes over the training set', _train, least=1, most=100_000)
     batch_size: int = option(256, 'items in a step, over all ranks together', _train, least=2)
-    device: str = option('auto', 'where to compute (cuda:1 is the second GPU)', _train, choices=('auto', 'cuda', 'mps', 'cpu'),
+    device: str = option('auto', 'where to compute (cuda:1 is the second GPU)', _train,
+                         choices=('auto', 'cuda', 'mps', 'cpu'), 
                          pattern=r'cuda:\d+')
     max_hours: float|None = option(None, 'stop after so many hours, with everything saved', _train, above=0)
     seed: int = option(42, 'the one seed from which all randomness of the run follows', _train, least=0)
@@ -100,7 +107,8 @@ class Config:
     scheduler: str = option('cosine', 'schedule: cosine with warm restarts, one cosine, or one-cycle', _opt,
                             choices=('cosine', 'cosine_no_restart', 'onecycle'))
 
-    augmentation: str = option('strong', 'how much the training images are changed', _aug, choices=('none', 'weak', 'strong'))
+    augmentation: str = option('strong', 'how much the training images are changed', _aug,
+                               choices=('none', 'weak', 'strong'))
     mixup: bool = option(True, 'train without MixUp', _aug)
     mixup_alpha: float = option(0.2, 'MixUp: both parameters of the Beta distribution', _aug, above=0)
     mixup_per_image: bool = option(False, 'MixUp: a coefficient for each image instead of one for the batch', _aug)
@@ -113,58 +121,89 @@ class Config:
     target_accuracy: float|None = option(None, 'test accuracy to reach, in percent', _stop, above=0)
     enable_target_early_stopping: bool = option(False, 'stop when --target-accuracy is reached', _stop)
 
-    checkpoint_dir: str|None = option(None, 'folder of the run (default: the next free checkpoint_N)', _ckpt, saved=False)
-    resume_from: str|None = option(None, 'go on with the run in this folder, or from this one state', _ckpt, saved=False)
+    checkpoint_dir: str|None = option(None, 'folder of the run (default: the next free checkpoint_N)', _ckpt,
+                                      saved=False)
+    resume_from: str|None = option(None, 'go on with the run in this folder, or from this one state', _ckpt,
+                                   saved=False)
     resume: bool = option(False, 'go on with the newest checkpoint_N', _ckpt, saved=False)
-    override_config: bool = option(False, 'go on although model, data or batch size are others than before', _ckpt, saved=False)
+    override_config: bool = option(False, 'go on although model, data or batch size are others than before', _ckpt,
+                                   saved=False)
     checkpoint_minutes: float = option(10., 'save the state within an epoch this often', _ckpt, above=0)
-    keep_last_n_checkpoints: int = option(5, 'newest epoch states to keep (-1 all, 0 only breakpoints, best and newest)', _ckpt, least=-1)
+    keep_last_n_checkpoints: int = option(5,
+                                          'newest epoch states to keep (-1 all, 0 only breakpoints, best and newest)',
+                                          _ckpt, least=-1)
 
     visualize_samples: bool = option(False, 'draw 12 augmented training images into the folder of the run', _see)
-    reference: str|None = option(None, 'say after each epoch how far ahead of this recorded run it is', _see, choices=('7384',))
+    reference: str|None = option(None, 'say after each epoch how far ahead of this recorded run it is', _see,
+                                 choices=('7384',))
 
-    hf_token: str|None = option(None, 'token for gated datasets and uploads (or log in once with `hf auth login`)', _hub, secret=True)
-    hf_repo: str|None = option(None, 'upload the finished run to this model repository, such as username/model-name', _hub)
+    hf_token: str|None = option(None, 'token for gated datasets and uploads (or log in once with `hf auth login`)',
+                                _hub, secret=True)
+    hf_repo: str|None = option(None, 'upload the finished run to this model repository, such as username/model-name',
+                               _hub)
 
-    initial_lr: float|None = _key(None, 'highest rate (default: 0.05 for sgd, 0.001 for adam and adamw)', 'optimizer.initial_lr', above=0)
-    momentum: float = _key(0.9, 'momentum of sgd (Nesterov), first beta of adam and adamw', 'optimizer.momentum', least=0, below=1)
+    initial_lr: float|None = _key(None, 'highest rate (default: 0.05 for sgd, 0.001 for adam and adamw)',
+                                  'optimizer.initial_lr', above=0)
+    momentum: float = _key(0.9, 'momentum of sgd (Nesterov), first beta of adam and adamw', 'optimizer.momentum',
+                           least=0, below=1)
     weight_decay: float = _key(1e-4, 'weight decay', 'optimizer.weight_decay', least=0)
     wd_bn_bias: bool = _key(False, 'let weight decay act on biases and normalization too', 'optimizer.wd_bn_bias')
 
-    lr_update: str = _key('epoch', 'when the cosine moves: once an epoch, or every step', 'scheduler.lr_update', choices=('epoch', 'step'))
+    lr_update: str = _key('epoch', 'when the cosine moves: once an epoch, or every step', 'scheduler.lr_update',
+                          choices=('epoch', 'step'))
     T_0: int = _key(30, 'epochs of the first cosine cycle', 'scheduler.cosine.T_0', least=1)
-    T_mult: int = _key(1, 'each cycle is this many times as long as the one before', 'scheduler.cosine.T_mult', least=1)
+    T_mult: int = _key(1, 'each cycle is this many times as long as the one before', 'scheduler.cosine.T_mult',
+                       least=1)
     eta_min: float = _key(1e-5, 'lowest rate of a cosine cycle', 'scheduler.cosine.eta_min', least=0)
-    warmup_epochs: int = _key(0, 'epochs of linear warmup, in front of any schedule', 'scheduler.cosine.warmup_epochs', least=0)
+    warmup_epochs: int = _key(0, 'epochs of linear warmup, in front of any schedule', 'scheduler.cosine.warmup_epochs',
+                              least=0)
     warmup_start_lr: float = _key(1e-4, 'rate at which the warmup starts', 'scheduler.cosine.warmup_start_lr', least=0)
-    T_max: int|None = _key(None, 'epochs of the one cosine (default: all after the warmup)', 'scheduler.cosine_no_restart.T_max', least=1)
-    eta_min_no_restart: float = _key(1e-5, 'lowest rate of the one cosine', 'scheduler.cosine_no_restart.eta_min', least=0)
-    max_lr: float|None = _key(None, 'peak rate of one-cycle (default: initial_lr)', 'scheduler.onecycle.max_lr', above=0)
+    T_max: int|None = _key(None, 'epochs of the one cosine (default: all after the warmup)',
+                           'scheduler.cosine_no_restart.T_max', least=1)
+    eta_min_no_restart: float = _key(1e-5, 'lowest rate of the one cosine', 'scheduler.cosine_no_restart.eta_min',
+                                     least=0)
+    max_lr: float|None = _key(None, 'peak rate of one-cycle (default: initial_lr)', 'scheduler.onecycle.max_lr',
+                              above=0)
     pct_start: float = _key(0.3, 'share of one-cycle spent rising', 'scheduler.onecycle.pct_start', above=0, below=1)
-    anneal_strategy: str = _key('cos', 'shape of one-cycle', 'scheduler.onecycle.anneal_strategy', choices=('cos', 'linear'))
-    div_factor: float = _key(25., 'one-cycle starts at max_lr divided by this', 'scheduler.onecycle.div_factor', least=1)
-    final_div_factor: float = _key(1e4, 'one-cycle ends at its start divided by this', 'scheduler.onecycle.final_div_factor', least=1)
+    anneal_strategy: str = _key('cos', 'shape of one-cycle', 'scheduler.onecycle.anneal_strategy',
+                                choices=('cos', 'linear'))
+    div_factor: float = _key(25., 'one-cycle starts at max_lr divided by this', 'scheduler.onecycle.div_factor',
+                             least=1)
+    final_div_factor: float = _key(1e4, 'one-cycle ends at its start divided by this',
+                                   'scheduler.onecycle.final_div_factor', least=1)
     three_phase: bool = _key(False, 'one-cycle returns to its start before it ends', 'scheduler.onecycle.three_phase')
-    freeze_epochs: int = _key(1, 'fine-tuning: epochs in which only the new head learns', 'fine_tune.freeze_epochs', least=0)
-    lr_mult: float = _key(100., 'fine-tuning: the body learns at the rate divided by this', 'fine_tune.lr_mult', least=1)
+    freeze_epochs: int = _key(1, 'fine-tuning: epochs in which only the new head learns', 'fine_tune.freeze_epochs',
+                              least=0)
+    lr_mult: float = _key(100., 'fine-tuning: the body learns at the rate divided by this', 'fine_tune.lr_mult',
+                          least=1)
 
-    lr_finder_num_epochs: int = _key(1, 'passes of the range test over the training set', 'lr_finder.num_epochs', least=1)
+    lr_finder_num_epochs: int = _key(1, 'passes of the range test over the training set', 'lr_finder.num_epochs',
+                                     least=1)
     lr_finder_start_lr: float = _key(1e-5, 'rate of its first step', 'lr_finder.start_lr', above=0)
     lr_finder_end_lr: float = _key(10., 'rate of its last step', 'lr_finder.end_lr', above=0)
-    lr_finder_method: str = _key('steepest_gradient', 'how a rate is read from the curve', 'lr_finder.selection_method',
+    lr_finder_method: str = _key('steepest_gradient', 'how a rate is read from the curve',
+                                 'lr_finder.selection_method', 
                                  choices=('steepest_gradient', 'before_divergence', 'valley', 'manual'))
-    lr_finder_batches_per_epoch: int|None = _key(None, 'batches that count as a pass', 'lr_finder.batches_per_epoch', least=1)
+    lr_finder_batches_per_epoch: int|None = _key(None, 'batches that count as a pass', 'lr_finder.batches_per_epoch',
+                                                 least=1)
     lr_finder_batch_percent: float|None = _key(None, 'the same as a percentage of all batches (neither: 200 batches)',
                                                'lr_finder.batch_percent', above=0)
 
-    patience: int = _key(15, 'stop after so many epochs without a better test accuracy (with restarts: judged when a cycle ends)',
+    patience: int = _key(15,
+                         'stop after so many epochs without a better test accuracy '
+                         '(with restarts: judged when a cycle ends)',
+                         
                          'early_stopping.patience', least=1)
-    num_workers: int|None = _key(None, 'processes that load images (default: by the machine; 0 loads in the main process)',
+    num_workers: int|None = _key(None,
+                                 'processes that load images (default: by the machine; 0 loads in the main process)', 
                                  'data_loader.num_workers', least=0, most=1024)
-    num_workers_lr_finder: int|None = _key(None, 'the same for the range test (default: num_workers)', 'data_loader.num_workers_lr_finder', least=0, most=1024)
-    enable_for_file_output: bool = _key(False, 'show the moving bar also where the output goes to a file', 'progress_bar.enable_for_file_output')
+    num_workers_lr_finder: int|None = _key(None, 'the same for the range test (default: num_workers)',
+                                           'data_loader.num_workers_lr_finder', least=0, most=1024)
+    enable_for_file_output: bool = _key(False, 'show the moving bar also where the output goes to a file',
+                                        'progress_bar.enable_for_file_output')
     miniters: int|None = _key(None, 'steps between two updates of the display', 'progress_bar.miniters', least=1)
-    mininterval: float|None = _key(None, 'seconds between two updates of the display', 'progress_bar.mininterval', least=0)
+    mininterval: float|None = _key(None, 'seconds between two updates of the display', 'progress_bar.mininterval',
+                                   least=0)
 
 # %% ../nbs/01_config.ipynb #00d0618c
 def _base_lr(self): return self.initial_lr or (.05 if self.optimizer == 'sgd' else .001)
@@ -221,7 +260,8 @@ def typed(
 ): # `v`, as a float where a float belongs
     "`v` as the type that field `f` wants, or `UserError`"
     kinds = field_kinds(f)
-    if f.metadata['secret'] and not isinstance(v, (Secret, *kinds)): raise UserError(f'{where} must be {_type_name(f)}') # not shown
+    if f.metadata['secret'] and not isinstance(v, (Secret, *kinds)):
+        raise UserError(f'{where} must be {_type_name(f)}') # the value is not shown
     if float in kinds and isinstance(v, int) and not isinstance(v, bool):
         try: v = float(v)
         except OverflowError: raise UserError(f'{where}: a number of {len(str(v))} digits is too large') from None
@@ -242,36 +282,72 @@ def _check_one(f, v, where):
     if m['above'] is not None and not v > m['above']: raise UserError(f'{where} {v} must be more than {m["above"]}')
     if m['below'] is not None and not v < m['below']: raise UserError(f'{where} {v} must be less than {m["below"]}')
 
+# %% ../nbs/01_config.ipynb #f0f8104c
+def _no(line): raise UserError(line)
+
+def _check_stops(cfg):
+    if (cfg.target_accuracy is None) == cfg.enable_target_early_stopping:
+        _no('--target-accuracy and --enable-target-early-stopping are given together or not at all')
+    for name in ('target_accuracy', 'lr_finder_batch_percent'):
+        if (v := getattr(cfg, name) or 0) > 100: _no(f'{name_of(name)} {v:g} is a percentage: at most 100')
+
+def _check_finder(cfg):
+    if cfg.lr_finder_start_lr >= cfg.lr_finder_end_lr:
+        _no(f'lr_finder.start_lr {cfg.lr_finder_start_lr:g} must be less than '
+            f'lr_finder.end_lr {cfg.lr_finder_end_lr:g}')
+    if cfg.lr_finder_batches_per_epoch and cfg.lr_finder_batch_percent:
+        _no('lr_finder.batches_per_epoch and lr_finder.batch_percent exclude each other: give one of them')
+    steps = cfg.lr_finder_num_epochs*(cfg.lr_finder_batches_per_epoch or 10)
+    if cfg.lr_finder and steps < 10:
+        _no(f'lr_finder: {steps} steps say nothing: raise lr_finder.num_epochs or lr_finder.batches_per_epoch '
+            'to at least 10 in all')
+
+def _check_schedule(cfg, sources):
+    def said(name): return name_of(name) + sources.get(name, '')
+    if cfg.warmup_epochs >= cfg.epochs:
+        _no(f'{said("warmup_epochs")} {cfg.warmup_epochs} leaves nothing of --epochs {cfg.epochs} '
+            'for the schedule itself')
+    low = dict(cosine='eta_min', cosine_no_restart='eta_min_no_restart').get(cfg.scheduler)
+    if low and getattr(cfg, low) > cfg.base_lr:
+        _no(f'{said(low)} {getattr(cfg, low):g} is more than the highest rate, {cfg.base_lr:g}')
+
+# %% ../nbs/01_config.ipynb #25b0d44a
+def _check_weights(cfg):
+    if cfg.pretrained and cfg.init_from:
+        _no('--pretrained and --init-from exclude each other: weights come from one place')
+    if cfg.pretrained and cfg.model != 'resnet50-pytorch' and not cfg.model.startswith('timm/'):
+        _no(f'--pretrained: there are no published weights for {cfg.model}: use resnet50-pytorch or timm/<name>')
+
+def _check_launch(cfg, sources):
+    if cfg.resume and cfg.resume_from:
+        _no('--resume and --resume-from exclude each other: the one finds the folder, the other names it')
+    if cfg.resume_from and cfg.checkpoint_dir:
+        _no('--resume-from names the folder of the run: leave out --checkpoint-dir')
+    typed_here = sources.get('sync_bn') == '' # one that a file brings along does no harm
+    if cfg.sync_bn and not cfg.multi_gpu and typed_here:
+        _no('--sync-bn needs --multi-gpu: there is one process to synchronize')
+    if cfg.multi_gpu and ':' in cfg.device:
+        _no(f'--device {cfg.device}: with --multi-gpu each process has a GPU of its own: leave it out')
+
+_word = r'\w(?:[\w.\-]*\w)?'
+
+def _check_repo(name):
+    "As the Hub's own library checks it, which takes too long to import"
+    good = re.fullmatch(rf'(?:{_word}/)?{_word}', name, re.ASCII) and not re.search(r'--|\.\.|\.git$', name)
+    if not good or max(map(len, name.split('/'))) > 96:
+        _no(f'--hf-repo "{name}" cannot be a repository name: use username/model-name, of letters, digits, ".", "-" '
+            'and "_"')
+
 def _check_together(cfg, sources):
     "Values that are well alone and cannot be together"
-    def no(line): raise UserError(line)
-    if (cfg.target_accuracy is None) == cfg.enable_target_early_stopping:
-        no('--target-accuracy and --enable-target-early-stopping are given together or not at all')
-    for name in ('target_accuracy', 'lr_finder_batch_percent'):
-        if (v := getattr(cfg, name) or 0) > 100: no(f'{name_of(name)} {v:g} is a percentage: at most 100')
-    if cfg.lr_finder_start_lr >= cfg.lr_finder_end_lr:
-        no(f'lr_finder.start_lr {cfg.lr_finder_start_lr:g} must be less than lr_finder.end_lr {cfg.lr_finder_end_lr:g}')
-    if cfg.lr_finder_batches_per_epoch and cfg.lr_finder_batch_percent:
-        no('lr_finder.batches_per_epoch and lr_finder.batch_percent exclude each other: give one of them')
-    if cfg.lr_finder and (n := cfg.lr_finder_num_epochs*(cfg.lr_finder_batches_per_epoch or 10)) < 10:
-        no(f'lr_finder: {n} steps say nothing: raise lr_finder.num_epochs or lr_finder.batches_per_epoch to at least 10 in all')
-    said = lambda name: name_of(name) + sources.get(name, '')
-    if cfg.warmup_epochs >= cfg.epochs:
-        no(f'{said("warmup_epochs")} {cfg.warmup_epochs} leaves nothing of --epochs {cfg.epochs} for the schedule itself')
-    low = dict(cosine='eta_min', cosine_no_restart='eta_min_no_restart').get(cfg.scheduler)
-    if low and getattr(cfg, low) > cfg.base_lr: no(f'{said(low)} {getattr(cfg, low):g} is more than the highest rate, {cfg.base_lr:g}')
-    if cfg.pretrained and cfg.init_from: no('--pretrained and --init-from exclude each other: weights come from one place')
-    if cfg.pretrained and cfg.model != 'resnet50-pytorch' and not cfg.model.startswith('timm/'):
-        no(f'--pretrained: there are no published weights for {cfg.model}: use resnet50-pytorch or timm/<name>')
-    if cfg.resume and cfg.resume_from: no('--resume and --resume-from exclude each other: the one finds the folder, the other names it')
-    if cfg.resume_from and cfg.checkpoint_dir: no('--resume-from names the folder of the run: leave out --checkpoint-dir')
-    if cfg.sync_bn and not cfg.multi_gpu and sources.get('sync_bn') == '': # typed; one that a file brings along does no harm
-        no('--sync-bn needs --multi-gpu: there is one process to synchronize')
-    if cfg.multi_gpu and ':' in cfg.device: no(f'--device {cfg.device}: with --multi-gpu each process has a GPU of its own: leave it out')
-    repo = cfg.hf_repo or 'a'
-    if not re.fullmatch(r'(?:\w(?:[\w.\-]*\w)?/)?\w(?:[\w.\-]*\w)?', repo, re.ASCII) or re.search(r'--|\.\.|\.git$', repo) or max(map(len, repo.split("/"))) > 96:
-        no(f'--hf-repo "{cfg.hf_repo}" cannot be a repository name: use username/model-name, of letters, digits, ".", "-" and "_"')
+    _check_stops(cfg)
+    _check_finder(cfg)
+    _check_schedule(cfg, sources)
+    _check_weights(cfg)
+    _check_launch(cfg, sources)
+    if cfg.hf_repo: _check_repo(cfg.hf_repo)
 
+# %% ../nbs/01_config.ipynb #cd787fae
 def check_config(
     cfg: Config, # what to look at
     sources: dict=None, # field name → where its value came from, to name in a message
@@ -295,7 +371,10 @@ def _html(self):
         new = v != f.default and f.repr
         if not new and n not in _always: continue
         word = escape('none' if v is None else str(v).lower() if isinstance(v, bool) else str(v))
-        rows.append(f'<tr><td>{escape(name_of(n))}</td><td>{f"<b>{word}</b>" if new else word}</td><td>{escape(f.metadata["help"])}</td></tr>')
-    rows.append(f'<tr><td>(image, highest rate)</td><td>{self.image_size} px, {self.base_lr:g}</td><td>follow from the above where not given</td></tr>')
-    return '<table style="text-align:left"><tr><th>option</th><th>value</th><th></th></tr>' + ''.join(rows) + '</table>'
+        rows.append((escape(name_of(n)), f'<b>{word}</b>' if new else word, escape(f.metadata['help'])))
+    derived = f'{self.image_size} px, {self.base_lr:g}'
+    rows.append(('(image, highest rate)', derived, 'follow from the above where not given'))
+    rows = [''.join(f'<td>{o}</td>' for o in r) for r in rows]
+    return ('<table style="text-align:left"><tr><th>option</th><th>value</th><th></th></tr>'
+            + ''.join(f'<tr>{r}</tr>' for r in rows) + '</table>')
 Config._repr_html_ = _html

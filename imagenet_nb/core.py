@@ -98,6 +98,7 @@ def from_first(
     _group().broadcast_object_list(box)
     return box[0]
 
+# %% ../nbs/00_core.ipynb #6dcd75d4
 def all_true(
     t, # a bool tensor without dimensions, on the device where the ranks talk
 ): # likewise: is it true on every rank?
@@ -113,7 +114,6 @@ def all_sum(
     "Add `t` up over all ranks"
     if _group(): _group().all_reduce(t)
     return t
-
 
 def summed_ratio(
     total, # this rank's sum, a tensor without dimensions; None where it saw no item
@@ -185,7 +185,7 @@ def addressed_uniforms(
 # %% ../nbs/00_core.ipynb #fc882b34
 def seed_libraries(
     *address, # as for `address_seed`
-    devices: bool=False, # also the generators of CUDA and MPS (only in the main process: workers must not touch a device)
+    devices: bool=False, # also the generators of CUDA and MPS? (only in the main process: workers must not touch one)
 ):
     "Set the generators of Python, numpy and (where it is loaded) torch to `address`"
     py,npy,th = (address_seed(*address, library) for library in ('python', 'numpy', 'torch'))
@@ -265,13 +265,15 @@ def check_launch(
             raise UserError(f'the environment variable {name} is "{v}", not a number: unset it')
     n,rank_here = world_size(),int(os.environ.get('RANK', 0))
     if rank_here >= n:
-        raise UserError(f'the environment variable RANK is {rank_here}, but WORLD_SIZE is {os.environ.get("WORLD_SIZE", "not set")}: '
+        given = os.environ.get('WORLD_SIZE', 'not set')
+        raise UserError(f'the environment variable RANK is {rank_here}, but WORLD_SIZE is {given}: '
                         'unset it, or let a launcher such as torchrun set both')
     missing = [o for o in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT') if o not in os.environ]
     if cfg.multi_gpu and missing and n == 1:
         raise UserError('--multi-gpu needs a launcher: torchrun --nproc_per_node=N train.py … --multi-gpu '
                         f'({", ".join(missing)} not set)')
-    if cfg.multi_gpu and missing: raise UserError(f'--multi-gpu: the launcher has not set {", ".join(missing)}: use torchrun')
+    if cfg.multi_gpu and missing:
+        raise UserError(f'--multi-gpu: the launcher has not set {", ".join(missing)}: use torchrun')
     if n > 1 and not cfg.multi_gpu:
         raise UserError(f'{n} processes were launched: add --multi-gpu, or they would be {n} runs over each other')
     if cfg.batch_size < 2*n:

@@ -53,7 +53,8 @@ def parse_json(
     except json.JSONDecodeError as e:
         raise UserError(f'{where} line {e.lineno} column {e.colno}: not valid JSON ({e.msg})') from None
     except UserError: raise
-    except ValueError: raise UserError(f'{where}: a number in it has too many digits') from None # Python's limit is 4300
+    except ValueError: # Python's limit is 4300
+        raise UserError(f'{where}: a number in it has too many digits') from None
     if not isinstance(d, dict): raise UserError(f'{where}: an object {{…}} is expected at the top')
     return d
 
@@ -69,7 +70,7 @@ def config_from_dict(
     "The fields that `d` sets"
     res = {}
     def near(k, path): # what stands in the section `path`
-        inside = f'{path}.'*bool(path)
+        inside = f'{path}.' if path else ''
         return nearest(k, {o[len(inside):].split('.')[0] for o in (*_keys, *_sections) if o.startswith(inside)})
     def walk(d, path):
         for k,v in d.items():
@@ -173,7 +174,7 @@ def is_state(path) -> bool: # by its name; one that was set aside is `….pth.su
 
 def saved_config(
     said: dict, # flags as given
-    from_state=lambda folder: None, # reads a config out of a run's newest state, for a folder whose config.json is no good
+    from_state=lambda folder: None, # reads a config out of a run's newest state, where config.json is no good
 ) -> tuple|None: # (field → value, a name for messages), or None where nothing is saved
     "The config of the run that `--resume` or `--resume-from` goes on with"
     where = said.get('resume_from') or said.get('resume') and (said.get('checkpoint_dir') or newest_run())
@@ -187,21 +188,47 @@ def saved_config(
     res = from_state(folder) if saved_states(folder) else None
     if res is None and error: raise error
     if res is None: return None
-    if not rank(): print(f'{path} {"is damaged" if error else "is gone"}: the config in the newest state counts', file=sys.stderr)
+    if not rank():
+        why = 'is damaged' if error else 'is gone'
+        print(f'{path} {why}: the config in the newest state counts', file=sys.stderr)
     return res, f' in the newest state of {folder}'
 
 # %% ../nbs/03_flags.ipynb #7e5cd69a
 _local = ' in ./config.json'
 
+def _no_room(values, sources):
+    "Why the warmup of a `./config.json` that nobody has named is left out, or an empty string"
+    n = values.get('warmup_epochs', 0)
+    if not n or sources.get('warmup_epochs') != _local: return ''
+    if values.get('scheduler') == 'onecycle': return 'one-cycle has its own'
+    return f'--epochs {values["epochs"]} leaves no room for it' if n >= values.get('epochs', n+1) else ''
+
 def _fit_local(values, sources):
     "See that a `./config.json` which nobody has named serves every command, and say that it does"
-    n = values.get('warmup_epochs', 0)
-    why = '' if sources.get('warmup_epochs') != _local or not n else 'one-cycle has its own' if values.get('scheduler') == 'onecycle' \
-        else f'--epochs {values["epochs"]} leaves no room for it' if n >= values.get('epochs', n+1) else ''
-    if why: values.pop('warmup_epochs')
-    new = [f'{name_of(k)} {v}' for k,v in values.items() if sources[k] == _local and v != config_fields[k].default]
-    if (new or why) and not rank():
-        print(f'./config.json applies: {", ".join(new)}' + f', without its warmup of {n} epochs ({why})'*bool(why), file=sys.stderr)
+    left_out = ''
+    if why := _no_room(values, sources):
+        left_out = f', without its warmup of {values.pop("warmup_epochs")} epochs ({why})'
+    default = {k: f.default for k,f in config_fields.items()}
+    new = [f'{name_of(k)} {v}' for k,v in values.items() if sources[k] == _local and v != default[k]]
+    if (new or why) and not rank(): print(f'./config.json applies: {", ".join(new)}{left_out}', file=sys.stderr)
+
+# %% ../nbs/03_flags.ipynb #bd6979bd
+def _layers(said, local_file, from_state):
+    "Yield the layers under the flags: (field → value, a name for messages); takes `config` and `preset` out of `said`"
+    given,name = said.pop('config', None),said.pop('preset', None)
+    local = load_config(local_file) if given is None and local_file.exists() else {}
+    yield local, _local
+    if saved := saved_config(said, from_state):
+        for k in sorted(k for k,v in local.items() if saved[0].get(k, v) != v):
+            print(f'{name_of(k)}: the run goes on with {saved[0][k]}, not with {local[k]} of ./config.json (--config '
+                  'config.json would change it)', file=sys.stderr)
+        yield saved
+    if name is not None:
+        recipe(name) # a mistake in the name is said
+        yield presets[name], f' in --preset {name}'
+    if given is not None:
+        if not given.strip(): raise UserError('--config is empty: give the name of a file')
+        yield load_config(given), f' in {given}'
 
 def configure(
     argv: list=None, # the words after the command
@@ -211,22 +238,9 @@ def configure(
     "The run that the command line, the files and the defaults describe together"
     said = vars(make_parser().parse_args(argv))
     for o in ('debug', 'dry_run', 'json'): said.pop(o, None)
-    layers,given = [],said.pop('config', None)
-    local = load_config(Path(here)/'config.json') if given is None and (Path(here)/'config.json').exists() else {}
-    layers.append((local, _local))
-    if saved := saved_config(said, from_state):
-        layers.append(saved)
-        for k in sorted(k for k,v in local.items() if saved[0].get(k, v) != v):
-            print(f'{name_of(k)}: the run goes on with {saved[0][k]}, not with {local[k]} of ./config.json (--config '
-                  'config.json would change it)', file=sys.stderr)
-    if (name := said.pop('preset', None)) is not None:
-        recipe(name)
-        layers.append((presets[name], f' in --preset {name}'))
-    if given is not None:
-        if not given.strip(): raise UserError('--config is empty: give the name of a file')
-        layers.append((load_config(given), f' in {given}'))
-    values,sources = {},{}
-    for vals,src in layers + [(said, '')]:
-        values.update(vals); sources.update(dict.fromkeys(vals, src))
+    values,sources = {},{} # field → value, and where that comes from
+    for vals,src in [*_layers(said, Path(here)/'config.json', from_state), (said, '')]:
+        values.update(vals)
+        sources.update(dict.fromkeys(vals, src))
     _fit_local(values, sources)
     return check_config(Config(**values), sources)
