@@ -15,94 +15,112 @@ from fastai.callback.fp16 import MixedPrecision
 from fastcore.basics import patch
 from .core import RunCallback
 from .precision import Precision
-from ..core import UserError, all_true, rank, safely, whole_file, world_size
+from ..core import UserError, all_true, plural, rank, safely, whole_file, world_size
 from ..data.check import check_file
 from ..data.loader import SeededDL
 
-# %% ../../nbs/34_callback.guard.ipynb #af7d0f09
+# %% ../../nbs/34_callback.guard.ipynb #15a569ae
 class FiniteLoss(RunCallback):
     "Leave out steps whose loss or gradient is not finite, and stop after `most` of them in a row"
-    order,run_valid = 30,False # after the loss has got its final form and gradients are clipped, before anyone records them
+    order,run_valid = 30,False # after the loss has its final form and gradients are clipped, before anyone records them
     def __init__(self,
         most: int=10, # steps in a row
         every: int=25, # steps between two looks at the count, where a look waits for the device
         wait: bool=None, # read the flag at every step? None: where the loss is on a CPU
     ): self.most,self.every,self.wait = most,every,wait
 
-    def before_fit(self): self.bad,self.skipped,self.kept,self.flag = 0,0,[],None; self._count_all()
+    def before_fit(self):
+        self.bad,self.skipped,self.kept,self.flag = 0,0,[],None
+        self._count_all()
     def before_epoch(self): self.said = self.skipped
     def before_validate(self): self._count_all() # a test counts everything: there a NaN is a finding
+    def after_fit(self): self._count_all()
     def _count_all(self): self.learn.finite = None
 
-    def before_batch(self):
-        "Keep the running statistics"
-        if not (now := list(self.model.buffers())): return
-        if len(self.kept) == len(now): torch._foreach_copy_(self.kept, now)
-        else: self.kept = [b.detach().clone() for b in now]
+# %% ../../nbs/34_callback.guard.ipynb #561e9b5c
+@patch
+def before_batch(self:FiniteLoss):
+    "Keep the running statistics"
+    if not (now := list(self.model.buffers())): return
+    if len(self.kept) == len(now): torch._foreach_copy_(self.kept, now)
+    else: self.kept = [b.detach().clone() for b in now]
 
-    def after_loss(self):
-        "Leave out the batch where its loss is not finite on every rank"
-        loss = self.loss_grad.detach()
-        good = all_true(torch.isfinite(loss).all())
-        if loss.device.type == 'cpu' if self.wait is None else self.wait: return None if good else self._leave_out()
-        self.learn.finite = good
-        self.flag = good if self.flag is None else self.flag & good # of all batches that a step adds up
-        self.skipped = self.skipped + ~good
+@patch
+def after_loss(self:FiniteLoss):
+    "Leave out the batch where its loss is not finite on every rank"
+    loss = self.loss_grad.detach()
+    good = all_true(torch.isfinite(loss).all())
+    wait = loss.device.type == 'cpu' if self.wait is None else self.wait
+    if wait: return None if good else self._leave_out()
+    self.learn.finite = good
+    self.flag = good if self.flag is None else self.flag & good # of all batches that a step adds up
+    self.skipped = self.skipped + ~good
 
-    def after_backward(self):
-        "Choose the running statistics, on the device; not before, since the backward pass reads them"
-        if self.learn.finite is None: return
-        for b,k in zip(self.model.buffers(), self.kept): b.copy_(torch.where(self.learn.finite, b, k))
+@patch
+def undo(self:FiniteLoss):
+    "Give the model the running statistics that it had before this batch"
+    if self.kept: torch._foreach_copy_(list(self.model.buffers()), self.kept)
 
-    def undo(self):
-        "Give the model the running statistics that it had before this batch"
-        if self.kept: torch._foreach_copy_(list(self.model.buffers()), self.kept)
+@patch
+def _leave_out(self:FiniteLoss):
+    self.undo()
+    self.learn.yb = () # as fastai has it, a batch without targets is none for the recorder
+    self.skipped += 1
+    self._judge(False)
+    raise CancelBatchException()
 
-    def _leave_out(self):
-        self.undo()
-        self.learn.yb = () # as fastai has it, a batch without targets is none for the recorder
-        self.skipped += 1
-        self._judge(False)
-        raise CancelBatchException()
+# %% ../../nbs/34_callback.guard.ipynb #d69c9b12
+@patch
+def after_backward(self:FiniteLoss):
+    "Choose the running statistics, on the device; not before, since the backward pass reads them"
+    if self.learn.finite is None: return
+    for b,k in zip(self.model.buffers(), self.kept): b.copy_(torch.where(self.learn.finite, b, k))
 
-    def before_step(self):
-        "Leave out the step where a gradient is not finite"
-        good,self.flag = self.flag,None
-        if not self._scaled:
-            norms = torch._foreach_norm([p.grad for pg in self.opt.param_groups for p in pg['params'] if p.grad is not None])
-            finite = torch.stack(norms).isfinite().all()
-            if good is None: self.skipped = self.skipped + ~finite
-            good = finite if good is None else good & finite
-        if good is None: return self._judge(True)
-        self._judge(good)
-        if hasattr(self.opt, 'skip_where'): self.opt.skip_where(~good)
-        elif not good: raise CancelStepException()
+@patch
+def before_step(self:FiniteLoss):
+    "Leave out the step where a gradient is not finite"
+    good,self.flag = self.flag,None
+    if not self._scaled:
+        grads = [p.grad for pg in self.opt.param_groups for p in pg['params'] if p.grad is not None]
+        finite = torch.stack(torch._foreach_norm(grads)).isfinite().all()
+        if good is None: self.skipped = self.skipped + ~finite
+        good = finite if good is None else good & finite
+    if good is None: return self._judge(True)
+    self._judge(good)
+    if hasattr(self.opt, 'skip_where'): self.opt.skip_where(~good)
+    elif not good: raise CancelStepException()
 
-    @property
-    def _scaled(self): # a scaler finds the right scale by overflowing
-        p = getattr(self.learn, 'precision', None)
-        return isinstance(p, Precision) and p.current.scaler or any(isinstance(o, MixedPrecision) for o in self.learn.cbs)
-    def state(self) -> dict: # plain numbers
-        "What a run that goes on must know"
-        return dict(bad=int(self.bad), skipped=int(self.skipped), said=int(self.said))
-    def load_state(self, d): self.bad,self.skipped,self.said = d['bad'],d['skipped'],d['said']
+@patch(as_prop=True)
+def _scaled(self:FiniteLoss) -> bool:
+    "Does a scaler look for the right scale, which it finds by overflowing?"
+    p = getattr(self.learn, 'precision', None)
+    if isinstance(p, Precision) and p.current.scaler: return True
+    return any(isinstance(o, MixedPrecision) for o in self.learn.cbs)
 
-    def after_train(self):
-        "Say what the epoch has left out"
-        n,self.said = int(self.skipped)-int(self.said),self.skipped
-        if n and not rank():
-            print(f'warning: {n} step{"s" if n > 1 else ""} of epoch {self.epoch+1} left out: loss or gradient was not finite',
-                  file=sys.stderr, flush=True)
+# %% ../../nbs/34_callback.guard.ipynb #259c7518
+@patch
+def state(self:FiniteLoss) -> dict: # plain numbers
+    "What a run that goes on must know"
+    return dict(bad=int(self.bad), skipped=int(self.skipped), said=int(self.said))
+@patch
+def load_state(self:FiniteLoss, d): self.bad,self.skipped,self.said = d['bad'],d['skipped'],d['said']
 
-    def after_fit(self): self._count_all()
+@patch
+def after_train(self:FiniteLoss):
+    "Say what the epoch has left out"
+    n,self.said = int(self.skipped)-int(self.said),self.skipped
+    if n and not rank():
+        print(f'warning: {plural(n, "step")} of epoch {self.epoch+1} left out: loss or gradient was not finite',
+              file=sys.stderr, flush=True)
 
-# %% ../../nbs/34_callback.guard.ipynb #b5d132fa
+# %% ../../nbs/34_callback.guard.ipynb #109b3bb4
 @patch
 def _judge(self:FiniteLoss, good):
     "Count steps in a row, and stop where there are too many"
-    here = isinstance(good, bool) or good.device.type == 'cpu' and self.wait is not False # can it be read without waiting?
-    self.bad = int(self.bad)+1 if here and not good else 0 if here else torch.where(good, 0, self.bad+1)
-    if here or self.train_iter % self.every == self.every-1:
+    readable = isinstance(good, bool) or good.device.type == 'cpu' and self.wait is not False # without waiting
+    if readable: self.bad = 0 if good else int(self.bad)+1
+    else: self.bad = torch.where(good, 0, self.bad+1)
+    if readable or self.train_iter % self.every == self.every-1:
         if int(self.bad) >= self.most: self.stop()
 
 @patch
@@ -114,9 +132,9 @@ def stop(self:FiniteLoss):
     saved = keep and keep.files.last
     at = f' and a loss scale of {scale:g}' if scale else ''
     last = f'the last good state is {saved}' if saved else 'no state was saved yet'
-    raise UserError(f'the loss or its gradient has not been finite for {int(self.bad)} steps, up to step {self.iter+1} of epoch '
-                    f'{self.epoch+1}, at a rate of {self.opt.hypers[-1]["lr"]:.3g}{at}; {last}: lower the rate, or '
-                    'clip the gradient')
+    raise UserError(f'the loss or its gradient has not been finite for {int(self.bad)} steps, up to step {self.iter+1} '
+                    f'of epoch {self.epoch+1}, at a rate of {self.opt.hypers[-1]["lr"]:.3g}{at}; {last}: '
+                    'lower the rate, or clip the gradient')
 
 # %% ../../nbs/34_callback.guard.ipynb #96ec3486
 class Signals(RunCallback):
@@ -146,14 +164,14 @@ class Signals(RunCallback):
         if self.caught == signal.SIGINT: raise KeyboardInterrupt
         if self.caught: raise SystemExit(128+self.caught)
 
-# %% ../../nbs/34_callback.guard.ipynb #fafc2309
+# %% ../../nbs/34_callback.guard.ipynb #1e847222
 def _listed(path):
     "The lines of a `bad_files.txt`: path → reason"
     if not path.exists(): return {}
     lines = path.read_text(encoding='utf-8', errors='replace').split('\n')
     return dict(l.split('\t', 1) for l in lines if '\t' in l)
 
-def _still(bad): return {p: why for p,why in bad.items() if check_file(p)[0]}
+def _still_bad(bad): return {p: why for p,why in bad.items() if check_file(p)[0]}
 
 class BadFiles(RunCallback):
     "Count the files that cannot be read, list them in the run's folder, and stop where there are too many"
@@ -162,11 +180,9 @@ class BadFiles(RunCallback):
     def __init__(self,
         folder, # of the run
         most: float=.001, # share of all files that may be broken; above 0 one always may
-    ): self.path,self.most,self.bad,self.log,self.loaders = Path(folder)/'bad_files.txt',most,{},None,[]
-
-    def leave(self):
-        "An error elsewhere must not cost the list"
-        self.close()
+    ):
+        self.path,self.most = Path(folder)/'bad_files.txt',most
+        self.bad,self.log,self.loaders = {},None,[] # path → reason; the workers' file of notes
 
     def watch(self,
         learn, # a `Learner`
@@ -177,65 +193,83 @@ class BadFiles(RunCallback):
         self.total = sum(dl.n for dl in self.loaders)
         fd,self.log = tempfile.mkstemp(prefix='imagenet_nb_', suffix='.txt'); os.close(fd)
         for dl in self.loaders: dl.bad_log = self.log
-        self.read,self.bad = 0,_still(_listed(self.path))
+        self.read,self.bad = 0,_still_bad(_listed(self.path))
         self.old = len(self.bad)
 
     def before_fit(self): self.watch(self.learn)
 
-    def state(self) -> dict: # plain values
-        "What a run that goes on must know"
-        if self.log: self._read(self.log)
-        return dict(bad=dict(self.bad))
-    def load_state(self,
-        d: dict, # from `state`
-    ):
-        "Go on counting"
-        self.bad = _still(d['bad']) | self.bad
+# %% ../../nbs/34_callback.guard.ipynb #00bb478e
+@patch
+def _read(self:BadFiles, log):
+    "Take over what the workers have noted since"
+    if os.path.getsize(log) == self.read: return
+    with open(log, encoding='utf-8', errors='replace', newline='\n') as f:
+        f.seek(self.read); text = f.read(); self.read = f.tell()
+    self.bad.update(l.split('\t', 1) for l in text.split('\n') if '\t' in l)
 
-    def _read(self, log):
-        "Take over what the workers have noted since"
-        if os.path.getsize(log) == self.read: return
-        with open(log, encoding='utf-8', errors='replace', newline='\n') as f:
-            f.seek(self.read); text = f.read(); self.read = f.tell()
-        self.bad.update(l.split('\t', 1) for l in text.split('\n') if '\t' in l)
+@patch
+def _take(self:BadFiles):
+    "Read on, and stop where it is too much"
+    self._read(self.log)
+    if len(self.bad) > (allowed := math.ceil(self.most*self.total)):
+        raise UserError(f'{len(self.bad)} of {self.total:,} files cannot be read, and --max-bad-files {self.most:g} '
+                        f'allows {allowed}: see {self.path}, or check all with imagenet_check')
 
-    def _take(self):
-        "Read on, and stop where it is too much"
-        self._read(self.log)
-        if len(self.bad) > (allowed := math.ceil(self.most*self.total)):
-            raise UserError(f'{len(self.bad)} of {self.total:,} files cannot be read, and --max-bad-files '
-                            f'{self.most:g} '
-                            f'allows {allowed}: see {self.path}, or check all with imagenet_check')
+@patch
+def after_batch(self:BadFiles):
+    if self.iter % 20 == 0: self._take()
+@patch
+def after_epoch(self:BadFiles): self._take()
 
-    def after_batch(self):
-        if self.iter % 20 == 0: self._take()
-    def after_epoch(self): self._take()
+# %% ../../nbs/34_callback.guard.ipynb #e606922c
+@patch
+def _list(self:BadFiles):
+    if rank(): return
+    def write():
+        if not self.bad: return self.path.unlink(missing_ok=True) # all of them were repaired
+        with whole_file(self.path) as p:
+            p.write_text(''.join(f'{f}\t{why}\n' for f,why in sorted(self.bad.items())), encoding='utf-8')
+    safely(str(self.path), write)
 
-    def _list(self):
-        if rank(): return
-        def write():
-            if not self.bad: return self.path.unlink(missing_ok=True) # all of them were repaired
-            with whole_file(self.path) as p:
-                p.write_text(''.join(f'{f}\t{why}\n' for f,why in sorted(self.bad.items())), encoding='utf-8')
-        safely(str(self.path), write)
+@patch
+def close(self:BadFiles, whole=None):
+    "The last look, and the list where it is `whole` (None: where this is the only rank)"
+    if not self.log: return
+    for dl in self.loaders: dl.bad_log = None
+    log,self.log = self.log,None
+    try:
+        self._read(log)
+        if whole or whole is None and world_size() == 1: self._list()
+    finally: os.unlink(log)
 
-    def close(self, whole=None):
-        "The last look, and the list where it is `whole` (None: where this is the only rank); nobody writes to the log any more"
-        if not self.log: return
-        for dl in self.loaders: dl.bad_log = None
-        log,self.log = self.log,None
-        try:
-            self._read(log)
-            if whole or whole is None and world_size() == 1: self._list()
-        finally: os.unlink(log)
+@patch
+def leave(self:BadFiles):
+    "An error elsewhere must not cost the list"
+    self.close()
 
-    def after_fit(self):
-        self._read(self.log)
-        if world_size() > 1: # before anybody judges: one that stops here would leave the others waiting
-            every = [None]*world_size(); dist.all_gather_object(every, self.bad)
-            for o in every: self.bad.update(o)
-        self._take()
-        self.close(True)
-        if len(self.bad) > self.old and not rank():
-            n = len(self.bad)
-            print(f'{n} file{"s"*(n > 1)} could not be read and {"were" if n > 1 else "was"} replaced: {self.path}', flush=True)
+# %% ../../nbs/34_callback.guard.ipynb #2837bbfd
+@patch
+def after_fit(self:BadFiles):
+    self._read(self.log)
+    if world_size() > 1: # before anybody judges: one that stops here would leave the others waiting
+        every = [None]*world_size()
+        dist.all_gather_object(every, self.bad)
+        for o in every: self.bad.update(o)
+    self._take()
+    self.close(True)
+    if len(self.bad) > self.old and not rank():
+        n = len(self.bad)
+        were = 'was' if n == 1 else 'were'
+        print(f'{plural(n, "file")} could not be read and {were} replaced: {self.path}', flush=True)
+
+@patch
+def state(self:BadFiles) -> dict: # plain values
+    "What a run that goes on must know"
+    if self.log: self._read(self.log)
+    return dict(bad=dict(self.bad))
+@patch
+def load_state(self:BadFiles,
+    d: dict, # from `state`
+):
+    "Go on counting"
+    self.bad = _still_bad(d['bad']) | self.bad

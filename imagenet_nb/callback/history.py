@@ -14,9 +14,10 @@ import matplotlib.pyplot as plt
 from fastai.learner import Metric, Recorder
 from fastai.callback.core import CancelFitException
 from fastai.torch_core import find_bs
+from fastcore.basics import patch
 from fastcore.foundation import L
 from .core import RunCallback
-from ..core import UserError, from_first, rank, safely, summed_ratio, whole_file, world_size, write_json
+from ..core import UserError, from_first, plural, rank, safely, summed_ratio, whole_file, world_size, write_json
 
 # %% ../../nbs/35_callback.history.ipynb #658cdd3a
 class SumLoss(Metric):
@@ -33,6 +34,7 @@ class SumLoss(Metric):
     @property
     def value(self): return summed_ratio(self.total, self.count)
 
+# %% ../../nbs/35_callback.history.ipynb #3cfcc873
 class SmoothLoss(Metric):
     "fastai's running mean of the training loss, without taking each step's loss to the CPU"
     name = 'loss'
@@ -56,74 +58,86 @@ class RunRecorder(Recorder):
         self.loss,self.smooth_loss,self.train_loss = SumLoss(),SmoothLoss(),SumLoss()
 
     @property
-    def _train_mets(self): return L() if getattr(self, 'cancel_train', False) else L(self.train_loss) + self.metrics
+    def _train_mets(self):
+        return L() if getattr(self, 'cancel_train', False) else L(self.train_loss) + self.metrics
 
     @property
-    def _valid_mets(self): # predictions are one process's own; their metrics nobody asked for, and a sum over ranks would wait for the others
+    def _valid_mets(self): # of predictions, which are one process's own, nobody asks metrics: the ranks' sum would wait
         return L() if hasattr(self.learn, 'gather_preds') else super()._valid_mets
 
-    def before_fit(self):
-        super().before_fit()
-        self.metric_names = self.metric_names + L(self.extra)
+# %% ../../nbs/35_callback.history.ipynb #f7df0955
+@patch
+def before_fit(self:RunRecorder):
+    super(RunRecorder, self).before_fit()
+    self.metric_names = self.metric_names + L(self.extra)
 
-    def before_epoch(self):
-        super().before_epoch()
-        self.stats,self.start_epoch = None,time.perf_counter()
+@patch
+def before_epoch(self:RunRecorder):
+    super(RunRecorder, self).before_epoch()
+    self.stats,self.start_epoch = None,time.perf_counter()
 
-    def before_train(self):
-        for o in self._train_mets: o.reset()
-        self.items,self.wait,self.last_lr,self.first = 0,0.,None,len(self.losses)
-        self.began = self.left = time.perf_counter()
+@patch
+def before_train(self:RunRecorder):
+    for o in self._train_mets: o.reset()
+    self.items,self.wait,self.last_lr,self.first = 0,0.,None,len(self.losses)
+    self.began = self.left = time.perf_counter()
 
-    def before_batch(self):
-        if self.training: self.wait += time.perf_counter()-self.left
+@patch
+def before_batch(self:RunRecorder):
+    if self.training: self.wait += time.perf_counter()-self.left
 
-    def after_batch(self):
-        if self.training: self.items,self.last_lr = self.items+find_bs(self.xb),float(self.opt.hypers[-1]['lr'])
-        if len(self.yb): self._count()
-        self.left = time.perf_counter()
+@patch
+def after_batch(self:RunRecorder):
+    if self.training: self.items,self.last_lr = self.items+find_bs(self.xb),float(self.opt.hypers[-1]['lr'])
+    if len(self.yb): self._count()
+    self.left = time.perf_counter()
 
-    def _count(self):
-        for o in (self._train_mets if self.training else self._valid_mets): o.accumulate(self.learn)
-        if not self.training: return
-        self.smooth_loss.accumulate(self.learn)
-        self.learn.smooth_loss = self.smooth_loss.value
-        self.lrs.append(self.last_lr)
-        self.losses.append(self.learn.smooth_loss)
+@patch
+def _count(self:RunRecorder):
+    for o in (self._train_mets if self.training else self._valid_mets): o.accumulate(self.learn)
+    if not self.training: return
+    self.smooth_loss.accumulate(self.learn)
+    self.learn.smooth_loss = self.smooth_loss.value
+    self.lrs.append(self.last_lr)
+    self.losses.append(self.learn.smooth_loss)
 
-    def after_train(self):
-        super().after_train() # its division reads the sums, and so waits until the device is done
-        if not self.items: return
-        sec = time.perf_counter()-self.began
-        if self.losses[self.first:]: self.losses[self.first:] = torch.stack(self.losses[self.first:]).cpu().unbind()
-        self.stats = [self.last_lr, self.items*world_size()/sec, self.wait/sec]
+# %% ../../nbs/35_callback.history.ipynb #6da2c9f3
+@patch
+def after_train(self:RunRecorder):
+    super(RunRecorder, self).after_train() # its division reads the sums, and so waits until the device is done
+    if not self.items: return
+    sec = time.perf_counter()-self.began
+    if self.losses[self.first:]: self.losses[self.first:] = torch.stack(self.losses[self.first:]).cpu().unbind()
+    self.stats = [self.last_lr, self.items*world_size()/sec, self.wait/sec]
 
-    def state(self) -> dict: # plain numbers
-        "What a pass under way has counted, beside its metrics"
-        return dict(items=self.items, wait=self.wait, seconds=time.perf_counter()-self.began, lr=self.last_lr)
+@patch
+def after_epoch(self:RunRecorder):
+    self.learn.final_record = self.log[1:].copy()
+    self.values.append(self.learn.final_record)
+    if self.stats: self.log += self.stats + [time.perf_counter()-self.start_epoch]
+    self.logger(self.log)
+    self.iters.append(self.smooth_loss.count)
 
-    def load_state(self,
-        d: dict, # from `state`
-    ):
-        "Go on counting"
-        self.items,self.wait,self.last_lr,self.began = d['items'],d['wait'],d['lr'],time.perf_counter()-d['seconds']
+# %% ../../nbs/35_callback.history.ipynb #66431d35
+@patch
+def state(self:RunRecorder) -> dict: # plain numbers
+    "What a pass under way has counted, beside its metrics"
+    return dict(items=self.items, wait=self.wait, seconds=time.perf_counter()-self.began, lr=self.last_lr)
 
-    def after_epoch(self):
-        self.learn.final_record = self.log[1:].copy()
-        self.values.append(self.learn.final_record)
-        if self.stats: self.log += self.stats + [time.perf_counter()-self.start_epoch]
-        self.logger(self.log)
-        self.iters.append(self.smooth_loss.count)
+@patch
+def load_state(self:RunRecorder,
+    d: dict, # from `state`
+):
+    "Go on counting"
+    self.items,self.wait,self.last_lr,self.began = d['items'],d['wait'],d['lr'],time.perf_counter()-d['seconds']
 
 # %% ../../nbs/35_callback.history.ipynb #4665b975
 history_columns = dict( # metrics.json → the recorder's column and its factor
-    train_losses=('train_loss', 1), test_losses=('valid_loss', 1), train_accuracies=('train_accuracy', 100),
-                       test_accuracies=('valid_accuracy', 100),
-    test_top5_accuracies=('valid_top5', 100), learning_rates=('lr', 1), seconds=('seconds', 1),
-                       images_per_second=('images/s', 1),
-    data_wait_share=('wait', 1))
+    train_losses=('train_loss', 1), test_losses=('valid_loss', 1),
+    train_accuracies=('train_accuracy', 100), test_accuracies=('valid_accuracy', 100), test_top5_accuracies=('valid_top5', 100),
+    learning_rates=('lr', 1), seconds=('seconds', 1), images_per_second=('images/s', 1), data_wait_share=('wait', 1))
 _specified = ('epochs', 'train_losses', 'test_losses', 'train_accuracies', 'test_accuracies', 'learning_rates')
-time_keys = ('seconds', 'images_per_second', 'data_wait_share') # what differs between two runs that are otherwise the same
+time_keys = ('seconds', 'images_per_second', 'data_wait_share') # what differs between two runs of the same kind
 
 def new_history() -> dict: # the content of a `metrics.json` before the first epoch
     "A history without epochs"
@@ -145,12 +159,13 @@ def add_epoch(
 # %% ../../nbs/35_callback.history.ipynb #c289f71f
 def _column(name, v):
     "The numbers of a column, None for what is missing; `ValueError` where it is no such column"
-    if not isinstance(v, list) or not all(o is None or isinstance(o, (int, float)) and not isinstance(o, bool) for o in v):
-        raise ValueError(f'{name} is not a list of numbers')
+    number = lambda o: o is None or isinstance(o, (int, float)) and not isinstance(o, bool)
+    if not isinstance(v, list) or not all(map(number, v)): raise ValueError(f'{name} is not a list of numbers')
     v = [None if o is None or o-o != 0 else o for o in v] # NaN and infinities are missing, too
     lo,hi = (0, 100+1e-6) if 'accuracies' in name else (-1e100, 1e100) # sums and axes need room below 1e308
     for i,o in enumerate(v):
-        if o is not None and not lo <= o <= hi: raise ValueError(f'{name} has a number outside {lo:g} to {hi:g} in place {i+1}')
+        if o is not None and not lo <= o <= hi:
+            raise ValueError(f'{name} has a number outside {lo:g} to {hi:g} in place {i+1}')
     return v
 
 def _epochs(v):
@@ -167,6 +182,7 @@ def _reason(o):
     if not o: return None
     return f'{o}' if isinstance(o, (str, int, float)) else 'for a reason that is no text'
 
+# %% ../../nbs/35_callback.history.ipynb #5bb026bf
 def read_history(
     path, # a run's folder or its `metrics.json`
 ) -> dict: # every column is there, of numbers or None, and all have the same length
@@ -295,5 +311,5 @@ class BesideRecord(RunCallback):
         e,acc = h['epochs'][-1],h['test_accuracies'][-1]
         if acc is None or e not in self.test_acc: return
         ahead = acc-self.test_acc[e]
-        print(f'  the record had {self.test_acc[e]:.2f} % after {e} epoch{"s" if e > 1 else ""}: {abs(ahead):.2f} points '
-              f'{"ahead" if ahead >= 0 else "behind"}', flush=True)
+        side = 'ahead' if ahead >= 0 else 'behind'
+        print(f'  the record had {self.test_acc[e]:.2f} % after {plural(e, "epoch")}: {abs(ahead):.2f} points {side}', flush=True)
