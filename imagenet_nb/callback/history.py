@@ -17,7 +17,8 @@ from fastai.torch_core import find_bs
 from fastcore.basics import patch
 from fastcore.foundation import L
 from .core import RunCallback
-from ..core import UserError, from_first, plural, rank, safely, summed_ratio, whole_file, world_size, write_json
+from ..core import (UserError, from_first, plural, rank, safely, summed_ratio, whole_file, world_size,
+                              write_json)
 
 # %% ../../nbs/35_callback.history.ipynb #658cdd3a
 class SumLoss(Metric):
@@ -134,8 +135,9 @@ def load_state(self:RunRecorder,
 # %% ../../nbs/35_callback.history.ipynb #4665b975
 history_columns = dict( # metrics.json → the recorder's column and its factor
     train_losses=('train_loss', 1), test_losses=('valid_loss', 1),
-    train_accuracies=('train_accuracy', 100), test_accuracies=('valid_accuracy', 100), test_top5_accuracies=('valid_top5', 100),
-    learning_rates=('lr', 1), seconds=('seconds', 1), images_per_second=('images/s', 1), data_wait_share=('wait', 1))
+    train_accuracies=('train_accuracy', 100), test_accuracies=('valid_accuracy', 100),
+    test_top5_accuracies=('valid_top5', 100), learning_rates=('lr', 1),
+    seconds=('seconds', 1), images_per_second=('images/s', 1), data_wait_share=('wait', 1))
 _specified = ('epochs', 'train_losses', 'test_losses', 'train_accuracies', 'test_accuracies', 'learning_rates')
 time_keys = ('seconds', 'images_per_second', 'data_wait_share') # what differs between two runs of the same kind
 
@@ -312,4 +314,5 @@ class BesideRecord(RunCallback):
         if acc is None or e not in self.test_acc: return
         ahead = acc-self.test_acc[e]
         side = 'ahead' if ahead >= 0 else 'behind'
-        print(f'  the record had {self.test_acc[e]:.2f} % after {plural(e, "epoch")}: {abs(ahead):.2f} points {side}', flush=True)
+        print(f'  the record had {self.test_acc[e]:.2f} % after {plural(e, "epoch")}: '
+              f'{abs(ahead):.2f} points {side}', flush=True)

@@ -21,7 +21,7 @@ from ..core import UserError, all_max, group_device, rank, safely, world_size
 from ..data.loader import SeededDL
 from ..folder import set_aside_later
 
-# %% ../../nbs/38_callback.resume.ipynb #e4a71199
+# %% ../../nbs/38_callback.resume.ipynb #53efee6b
 class Resume(RunCallback):
     "Go on from a state: an exact continuation of the fit that saved it; fits before that one are left out"
     order = 200 # after everything that a fit sets up
@@ -30,29 +30,14 @@ class Resume(RunCallback):
         find=noop, # from the learner to the state, or to None where it begins anew
         say=True, # print which settings of the optimizer have changed?
         then=noop, # called once the state has been taken over
-    ): self.saved,self.find,self.say,self.then,self.placed,self.fits = state,find,say,then,False,0
+    ):
+        self.saved,self.find,self.say,self.then = state,find,say,then
+        self.placed,self.fits = False,0 # has the first pass begun? how many fits have begun?
 
     def leave(self):
         "Nothing of what was replaced stays behind"
         for k in ('_with_events', 'all_batches'): vars(self.learn).pop(k, None)
         self.learn.dls.train.first = 0
-
-    def before_fit(self):
-        nth,self.fits = self.fits,self.fits+1
-        if self.saved is None: self.saved = self.find(self.learn)
-        s = self.saved
-        if s is None or nth > s['fit']: return
-        if nth < s['fit']:
-            if not rank(): print('this fit is done already; the state belongs to a later one of the same call', flush=True)
-            return self._only_from(self.n_epoch)
-        try: self._put_back(s)
-        except (KeyError, TypeError, AttributeError, IndexError) as e:
-            raise UserError(f'the state does not fit this learner ({type(e).__name__}: {e})') from e
-        self._only_from(self.n_epoch if s['ended'] else s['epoch'])
-        why = (f'a callback ended this fit after epoch {s["epoch"]}' if s['ended'] else
-               f'all {s["epoch"]} epochs of this fit are done' if s['epoch'] >= self.n_epoch else '')
-        if why and not rank(): print(f'nothing to do: {why}', flush=True)
-        self.then()
 
     def _only_from(self, first):
         "Leave out the epochs before `first`: the loop over them asks `_with_events` for each"
@@ -62,16 +47,38 @@ class Resume(RunCallback):
             type(learn)._with_events(learn, f, event, ex, *args)
         learn._with_events = only_new
 
-    def _put_back(self, s):
-        load_weights(self.learn, s)
-        for line in load_optimizer(self.learn, s):
-            if not rank() and (self.say or 'anew' in line): print(f'the optimizer: {line}', flush=True)
-        load_gradients(self.learn, s['grads'])
-        load_callbacks(self.learn, s['callbacks'])
-        self.learn.train_iter = s['step']
-        for m,d in zip(training_metrics(self.learn)[:1], rank_metric_states(s, False)): load_metric_state(m, d, self.dls.device)
-        for dl,e in zip(self.dls.loaders, s['loaders']):
-            if e is not None: dl.epoch = e
+# %% ../../nbs/38_callback.resume.ipynb #3fd0a616
+@patch
+def _put_back(self:Resume, s):
+    load_weights(self.learn, s)
+    for line in load_optimizer(self.learn, s):
+        if not rank() and (self.say or 'anew' in line): print(f'the optimizer: {line}', flush=True)
+    load_gradients(self.learn, s['grads'])
+    load_callbacks(self.learn, s['callbacks'])
+    self.learn.train_iter = s['step']
+    smoothed = training_metrics(self.learn)[:1]
+    for m,d in zip(smoothed, rank_metric_states(s, False)): load_metric_state(m, d, self.dls.device)
+    for dl,e in zip(self.dls.loaders, s['loaders']):
+        if e is not None: dl.epoch = e
+
+@patch
+def before_fit(self:Resume):
+    nth,self.fits = self.fits,self.fits+1
+    if self.saved is None: self.saved = self.find(self.learn)
+    s = self.saved
+    if s is None or nth > s['fit']: return
+    if nth < s['fit']:
+        if not rank():
+            print('this fit is done already; the state belongs to a later one of the same call', flush=True)
+        return self._only_from(self.n_epoch)
+    try: self._put_back(s)
+    except (KeyError, TypeError, AttributeError, IndexError) as e:
+        raise UserError(f'the state does not fit this learner ({type(e).__name__}: {e})') from e
+    self._only_from(self.n_epoch if s['ended'] else s['epoch'])
+    why = (f'a callback ended this fit after epoch {s["epoch"]}' if s['ended'] else
+           f'all {s["epoch"]} epochs of this fit are done' if s['epoch'] >= self.n_epoch else '')
+    if why and not rank(): print(f'nothing to do: {why}', flush=True)
+    self.then()
 
 # %% ../../nbs/38_callback.resume.ipynb #9930680e
 @patch
@@ -91,9 +98,10 @@ def before_train(self:Resume):
     load_callbacks(self.learn, s['callbacks'])
     mine = rank_metric_states(s, True)
     for m,d in zip(training_metrics(self.learn), mine): load_metric_state(m, d, self.dls.device)
-    for _ in range(first): self.learn.pct_train += 1./(len(self.dl)*self.n_epoch) # as fastai adds it up, rounding included
+    for _ in range(first): # as fastai adds it up, rounding included
+        self.learn.pct_train += 1./(len(self.dl)*self.n_epoch)
     self.dl.first = first
-    if first == len(self.dl) and hasattr(self.learn, 'checkpoints'): # only the test is left: stopped there again, it is the same state
+    if first == len(self.dl) and hasattr(self.learn, 'checkpoints'): # only the test is left: a stop there is the same state
         end = {k: s[k] for k in fit_state(self.learn, 0, first)}
         self.learn.checkpoints.end = end | dict(meters=mine, ranks=world_size())
 
@@ -141,9 +149,9 @@ def _sound(self:Checkpoints):
     skipping = guard is not None and int(guard.bad) > 1 # one may be an accident
     good = not skipping and _finite(get_model(self.model).state_dict()) and _finite(self.opt.state_dict())
     if not good and not self.unsound:
-        last = self.files.last
-        print('warning: losses or weights are not finite: nothing is saved until they are; '
-              + (f'the last good state is {last}' if last else 'no good state was saved yet'), file=sys.stderr, flush=True)
+        last = f'the last good state is {self.files.last}' if self.files.last else 'no good state was saved yet'
+        print(f'warning: losses or weights are not finite: nothing is saved until they are; {last}',
+              file=sys.stderr, flush=True)
     self.unsound = not good
     return good
 
@@ -161,15 +169,17 @@ def save(self:Checkpoints,
     if not rank() and not self._sound(): return False
     self.saved = time.time()
     if rank(): return True
-    state = dict(optimizer=self.opt.state_dict(), opt_kind=self.kind, settings=self.settings, grads=gradients(self.learn),
-                 history=self.history, ended=ended, finished_warmup=where['epoch'] >= self.warmup, fit=self.nth, before=self.before)
+    state = dict(optimizer=self.opt.state_dict(), opt_kind=self.kind, settings=self.settings,
+                 grads=gradients(self.learn), history=self.history, ended=ended,
+                 finished_warmup=where['epoch'] >= self.warmup, fit=self.nth, before=self.before)
     return self.files.save(self.learn, state | where, self._name(where))
 
 @patch
 def _name(self:Checkpoints, where):
     "`training_state_epoch3.pth` after the third epoch, `training_state_epoch4_step20.pth` within the fourth"
     done = self.before+where['epoch']
-    return f'training_state_epoch{done+1}_step{where["batch"]}.pth' if where['batch'] else f'training_state_epoch{done}.pth'
+    if not where['batch']: return f'training_state_epoch{done}.pth'
+    return f'training_state_epoch{done+1}_step{where["batch"]}.pth'
 
 # %% ../../nbs/38_callback.resume.ipynb #055ba248
 @patch
@@ -177,7 +187,8 @@ def before_fit(self:Checkpoints):
     self.saved,self.end,self.over,self.stopped,self.unsound = time.time(),None,0,0,False
     self.clean = self.waits = self.files.failed = False
     self.nth,self.before,self.n = self.nth+1,self.before+self.n,self.n_epoch
-    self.settings,self.kind,self.within = first_settings(self.learn),opt_kind(self.opt),isinstance(self.dls.train, SeededDL)
+    self.settings,self.kind = first_settings(self.learn),opt_kind(self.opt)
+    self.within = isinstance(self.dls.train, SeededDL) # can a pass begin in its middle?
     if rank(): return
     if not self.within:
         print('warning: this loader cannot begin within an epoch, so only whole ones are saved: give '
@@ -220,7 +231,8 @@ def after_cancel_train(self:Checkpoints):
 
 # %% ../../nbs/38_callback.resume.ipynb #872732ac
 @patch
-def before_train(self:Checkpoints): self.waits = any(isinstance(g, torch.Tensor) for g in gradients(self.learn)) # from before a resume
+def before_train(self:Checkpoints):
+    self.waits = any(isinstance(g, torch.Tensor) for g in gradients(self.learn)) # from before a resume
 
 @patch
 def before_batch(self:Checkpoints): self.clean = self.training and not self.waits
