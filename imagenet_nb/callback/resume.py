@@ -101,7 +101,7 @@ def before_train(self:Resume):
     for _ in range(first): # as fastai adds it up, rounding included
         self.learn.pct_train += 1./(len(self.dl)*self.n_epoch)
     self.dl.first = first
-    if first == len(self.dl) and hasattr(self.learn, 'checkpoints'): # only the test is left: a stop there is the same state
+    if first == len(self.dl) and hasattr(self.learn, 'checkpoints'): # only the test is left: a stop there saves this state
         end = {k: s[k] for k in fit_state(self.learn, 0, first)}
         self.learn.checkpoints.end = end | dict(meters=mine, ranks=world_size())
 
@@ -204,6 +204,7 @@ def _urgent(self:Checkpoints):
     else: v = int(now > self.saved+60*self.minutes)
     return all_max(v, group_device())
 
+# %% ../../nbs/38_callback.resume.ipynb #8101bb9c
 @patch
 def _asks(self:Checkpoints) -> bool:
     "Is this a batch after which to ask? Ranks agree now and then; not in a test, in which some may have fewer batches"

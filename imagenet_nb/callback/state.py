@@ -50,14 +50,15 @@ def load_metric_state(
     vars(o).update({k: v if isinstance(v, list) else to_device(v, device) for k,v in d.items()})
 
 # %% ../../nbs/37_callback.state.ipynb #fc4ba13b
-_tracked = {TrackerCallback: ('best', 'wait'), GradientAccumulation: ('count',)} # fastai's callbacks and what they must not forget
+# fastai's callbacks and what they must not forget
+_tracked = {TrackerCallback: ('best', 'wait'), GradientAccumulation: ('count',)}
 
 def _named(learn):
     "The callbacks, each with a name of its own"
     seen = Counter()
     for cb in learn.cbs:
         seen[cb.name] += 1
-        yield cb.name + f' {seen[cb.name]}'*(seen[cb.name] > 1), cb
+        yield cb.name if seen[cb.name] == 1 else f'{cb.name} {seen[cb.name]}', cb
 
 def callback_states(
     learn, # a `Learner`
@@ -107,17 +108,22 @@ def opt_kind(
     if 'opt' in vars(opt): return f'{type(opt).__name__} of {opt_kind(opt.opt)}'
     return ', '.join(getattr(getattr(f, 'func', f), '__name__', type(f).__name__) for f in opt.cbs)
 
+# %% ../../nbs/37_callback.state.ipynb #03edc170
 _kernels = 'fused', 'foreach', 'capturable', 'differentiable' # which kernels compute is this machine's business
 
 def first_settings(
     learn, # a `Learner` at the beginning of a fit
 ) -> list: # for each group of parameters: name → number
-    "The settings of a new optimizer, with the rate and the decay that the fit has set; what earlier fits have left is none of them"
+    "The settings of a new optimizer, with the rate and the decay that the fit has set; not what earlier fits have left"
     made = isinstance(learn.opt_func, OptimWrapper)
     new = learn.opt if made else learn.opt_func(learn.splitter(get_model(learn.model)), lr=learn.lr)
-    return [{k: v for k,v in (a | {o: b[o] for o in ('lr', 'wd') if o in b}).items()
-             if isinstance(v, (bool, int, float)) and k not in _kernels} for a,b in zip(new.hypers, learn.opt.hypers)]
+    res = []
+    for fresh,now in zip(new.hypers, learn.opt.hypers):
+        both = fresh | {k: now[k] for k in ('lr', 'wd') if k in now}
+        res.append({k: v for k,v in both.items() if isinstance(v, (bool, int, float)) and k not in _kernels})
+    return res
 
+# %% ../../nbs/37_callback.state.ipynb #45da6546
 def load_optimizer(
     learn, # a `Learner` at the beginning of a fit
     s: dict, # a state with `optimizer`, `opt_kind` and `settings`
@@ -157,7 +163,8 @@ def load_weights(
 # %% ../../nbs/37_callback.state.ipynb #212daeb4
 def _batches(dl):
     "What decides which items a batch holds, or None where a loader cannot begin within an epoch"
-    return {k: getattr(dl, k) for k in ('n', 'bs', 'seed', 'shuffle', 'drop_last')} if isinstance(dl, SeededDL) else None
+    if not isinstance(dl, SeededDL): return None
+    return {k: getattr(dl, k) for k in ('n', 'bs', 'seed', 'shuffle', 'drop_last')}
 
 def why_incompatible(
     s: dict, # from `fit_state`
@@ -172,6 +179,7 @@ def why_incompatible(
     names = dict(n='items', bs='batch size')
     return ', '.join(f'{names.get(k, k)} {then[k]} → {now[k]}' for k in now if then[k] != now[k])
 
+# %% ../../nbs/37_callback.state.ipynb #54715234
 def fit_state(
     learn, # a `Learner` in a fit
     epoch: int, # finished epochs
@@ -215,8 +223,9 @@ def load_state(
         raise UserError(f'{path}: not a training state'
                         + (', only a model: --init-from takes it' if isinstance(s, dict) and 'model' in s else ''))
     if _count(n := s.get('format')) and n != state_format:
-        raise OtherFormat(f'{path}: made by {"a newer" if n > state_format else "an older"} imagenet_nb (format {n}, this '
-                          f'one reads {state_format}): go on with that version, or begin with --init-from {path}')
+        age = 'a newer' if n > state_format else 'an older'
+        raise OtherFormat(f'{path}: made by {age} imagenet_nb (format {n}, this one reads {state_format}): '
+                          f'go on with that version, or begin with --init-from {path}')
     bad = [k for k,good in _parts.items() if k not in s or not good(s[k])]
     if bad: raise UserError(f'{path}: not a training state (missing or malformed: {", ".join(bad)})')
     return s
@@ -233,7 +242,7 @@ def newest_state(
         try: return load_state(p),p
         except OtherFormat: raise
         except UserError as e:
-            before = '; the state before it is used'*bool(paths)
+            before = '; the state before it is used' if paths else ''
             print(f'warning: {e}{before}', file=sys.stderr, flush=True)
             put_aside(p, 'damaged')
     return None,None
@@ -274,6 +283,23 @@ class StateFolder:
 
 # %% ../../nbs/37_callback.state.ipynb #b78636d4
 @patch
+def write_best(self:StateFolder, model):
+    "Write the best model; where that fails, it waits in memory for the next save"
+    if self.write('best_model.pth', model): self.waiting = None
+    elif not self.waiting or self.waiting['epoch'] != model['epoch']:
+        self.waiting = model | dict(model={k: v.detach().cpu().clone() for k,v in model['model'].items()})
+
+@patch
+def save_best(self:StateFolder,
+    learn, # a `Learner`
+    epoch: int, # finished epochs
+    test_accuracy: float, # percent
+):
+    "Write the weights as the best model"
+    self.write_best(model_state(learn, self.about) | dict(epoch=epoch, test_accuracy=test_accuracy))
+
+# %% ../../nbs/37_callback.state.ipynb #9313f428
+@patch
 def save(self:StateFolder,
     learn, # a `Learner`
     state: dict, # all but the weights
@@ -285,22 +311,13 @@ def save(self:StateFolder,
     if self.waiting: self.write_best(self.waiting)
     return not self.failed
 
-@patch
-def save_best(self:StateFolder,
-    learn, # a `Learner`
-    epoch: int, # finished epochs
-    test_accuracy: float, # percent
-):
-    "Write the weights as the best model"
-    self.write_best(model_state(learn, self.about) | dict(epoch=epoch, test_accuracy=test_accuracy))
+@patch(as_prop=True)
+def lost(self:StateFolder) -> str:
+    "What the last save has failed to write, and an empty string where all is well"
+    if self.failed: return f'the last state of {self.folder} could not be written: make room there'
+    return f'{self.folder}/best_model.pth could not be written: make room there' if self.waiting else ''
 
-@patch
-def write_best(self:StateFolder, model):
-    "Write the best model; where that fails, it waits in memory for the next save"
-    if self.write('best_model.pth', model): self.waiting = None
-    elif not self.waiting or self.waiting['epoch'] != model['epoch']:
-        self.waiting = model | dict(model={k: v.detach().cpu().clone() for k,v in model['model'].items()})
-
+# %% ../../nbs/37_callback.state.ipynb #42179e79
 @patch
 def drop_expired(self:StateFolder,
     done: int, # finished epochs
@@ -315,9 +332,3 @@ def drop_older_within(self:StateFolder):
     "Keep the two newest states within epochs"
     within = [p for (_,step),p in saved_states(self.folder).items() if step]
     for p in within[:-2]: p.unlink(missing_ok=True)
-
-@patch(as_prop=True)
-def lost(self:StateFolder) -> str:
-    "What the last save has failed to write, and an empty string where all is well"
-    if self.failed: return f'the last state of {self.folder} could not be written: make room there'
-    return f'{self.folder}/best_model.pth could not be written: make room there' if self.waiting else ''

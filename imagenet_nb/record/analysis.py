@@ -17,7 +17,7 @@ from ..callback.schedule import sgdr
 from ..core import UserError
 from .run import decimals
 
-# %% ../../nbs/41_record.analysis.ipynb #25bab592
+# %% ../../nbs/41_record.analysis.ipynb #cbaf8fc2
 history_names = dict(epoch='epochs', lr='learning_rates', train_acc='train_accuracies', test_acc='test_accuracies',
                      train_loss='train_losses', test_loss='test_losses') # column → its name in metrics.json
 
@@ -29,6 +29,7 @@ def history_frame(
     df = pd.DataFrame({c: pd.Series(h[k], dtype=float if c != 'epoch' else int) for c,k in history_names.items()})
     return df.set_index('epoch', drop=False).rename_axis(None)
 
+# %% ../../nbs/41_record.analysis.ipynb #50d3cb7a
 def frame_history(
     df: pd.DataFrame, # epochs, as `reference_run` gives them
 ) -> dict: # as in metrics.json
@@ -44,7 +45,7 @@ def _tested(df):
     if not df.test_acc.notna().any(): raise UserError('this run has no test accuracy: there is nothing to analyse')
     return df
 
-# %% ../../nbs/41_record.analysis.ipynb #001bce75
+# %% ../../nbs/41_record.analysis.ipynb #c4c3a001
 def _shape(n, T_0):
     "The share of the base rate at the indices 0…n"
     return np.resize([sgdr(t, 1., T_0) for t in range(T_0)], n+1) # one cycle, again and again
@@ -53,6 +54,7 @@ def _rows(k, seam):
     "What rows 1…n show: before `seam` the index of the row, from it on the one before"
     return np.where(np.arange(1, len(k)) < seam, k[1:], k[:-1])
 
+# %% ../../nbs/41_record.analysis.ipynb #747d35b5
 def _worst(lr, T_0):
     "The largest error of the least-squares fit, for each place 1…n+1 of the seam"
     X,y = _rows(_shape(len(lr), T_0), np.arange(1, len(lr)+2)[:,None]),lr-lr.mean() # a row for each place
@@ -71,7 +73,15 @@ def schedule_misfits(
     worst = [_worst(lr, t) for t in T_0.tolist()]
     return pd.DataFrame(dict(T_0=np.repeat(T_0, len(seam)), seam=np.tile(seam, len(T_0)), worst=np.ravel(worst)))
 
-# %% ../../nbs/41_record.analysis.ipynb #939a2843
+# %% ../../nbs/41_record.analysis.ipynb #dd5caa03
+def _intervals(lr, k, half):
+    "Lowest and highest base rate and `eta_min` that leave no row off by more than `half`; None where there are none"
+    A = np.stack([k, 1-k], 1)
+    A,b = np.r_[A, -A], np.r_[lr+half, half-lr]
+    ends = [linprog(c, A_ub=A, b_ub=b, bounds=(0, None)) for c in ([1,0], [-1,0], [0,1], [0,-1])]
+    return [(ends[i].fun, -ends[i+1].fun) for i in (0, 2)] if all(r.success for r in ends) else (None, None)
+
+# %% ../../nbs/41_record.analysis.ipynb #ca278486
 def roundest(
     lo: float, # lower end of an interval of positive numbers
     hi: float, # upper end
@@ -81,13 +91,6 @@ def roundest(
     while math.ceil(lo/10.**p)*10.**p > hi: p -= 1
     return float(f'{math.ceil(lo/10.**p)}e{p}')
 
-def _intervals(lr, k, half):
-    "Lowest and highest base rate and `eta_min` that leave no row off by more than `half`; None where there are none"
-    A = np.stack([k, 1-k], 1)
-    A,b = np.r_[A, -A], np.r_[lr+half, half-lr]
-    ends = [linprog(c, A_ub=A, b_ub=b, bounds=(0, None)) for c in ([1,0], [-1,0], [0,1], [0,-1])]
-    return [(ends[i].fun, -ends[i+1].fun) for i in (0, 2)] if all(r.success for r in ends) else (None, None)
-
 def _round_pair(lr, k, half, base):
     "The roundest base rate, and the roundest `eta_min` that goes with it"
     eta_max,low = roundest(*base),k < 1
@@ -95,14 +98,16 @@ def _round_pair(lr, k, half, base):
     least = (lr[low]-half-eta_max*k[low])/(1-k[low])
     most = (lr[low]+half-eta_max*k[low])/(1-k[low])
     lo,hi = max(least.max(), 0.),most.min()
-    return eta_max,(roundest(lo, hi) if 0 < lo < hi else max(hi, 0.) if lo > hi else 0.)
+    if 0 < lo < hi: return eta_max,roundest(lo, hi)
+    return eta_max,max(hi, 0.) if lo > hi else 0.
 
-# %% ../../nbs/41_record.analysis.ipynb #656db51e
+# %% ../../nbs/41_record.analysis.ipynb #1bc6ea4f
 def recover_schedule(
     df: pd.DataFrame, # epochs, as `reference_run` gives them
     digits: int=decimals['lr'], # decimals to which the rates were printed
 ) -> dict: # T_0, base_lr, eta_min, an interval for each rate, seam, what is explained, how many fits come as near
-    "The cosine with restarts behind the rate column, updated once an epoch; `found` where it explains every row and has no rival"
+    """The cosine with restarts behind the rate column, updated once an epoch;
+    `found` where it explains every row and has no rival"""
     half,lr = .5*10**-digits*(1+1e-6), df.lr.to_numpy(float)
     if len(lr) < 2 or not np.isfinite(lr).all():
         raise UserError('a schedule is recovered from two rates or more, none of them missing')
@@ -138,21 +143,26 @@ def schedule_rows(
     logged,printed = (o.map(lambda v: f'{v:.{digits}f}') for o in (df.lr, rate))
     return pd.DataFrame(dict(logged=logged, index=index, rate=rate, printed=printed, same=logged == printed))
 
-# %% ../../nbs/41_record.analysis.ipynb #f52ab6ed
+# %% ../../nbs/41_record.analysis.ipynb #102801a8
+def _cycle(df, i, a, b):
+    "What is to be said of cycle `i` from 0, whose rows are a…b-1"
+    c = df.iloc[a:b]
+    best = c.test_acc.idxmax() if c.test_acc.notna().any() else None
+    top = float('nan') if best is None else df.test_acc[best]
+    low = 1.5*df.lr.iloc[a-1] if i else .05*c.lr.max()
+    complete = b < len(df) or bool(c.lr.iloc[-1] <= low)
+    values = [o for o in df if o != 'epoch']
+    ends = {f'{k}_{w}': c[k].iloc[j] for k in values for w,j in (('first', 0), ('last', -1))}
+    return dict(cycle=i+1, first=c.epoch.iloc[0], last=c.epoch.iloc[-1], epochs=b-a, complete=complete,
+                best_epoch=best, best_test_acc=top, gain=top-c.test_acc.iloc[0]) | ends
+
 def phases(
     df: pd.DataFrame, # epochs, as `reference_run` gives them
 ) -> pd.DataFrame: # one row a cycle: its epochs, first and last value of each column, best test accuracy
     "The cycles of a run"
-    starts,out = [0, *restarts(_tested(df).lr.tolist())],[]
-    for i,(a,b) in enumerate(zip(starts, [*starts[1:], len(df)])):
-        c = df.iloc[a:b]
-        best = c.test_acc.idxmax() if c.test_acc.notna().any() else None
-        ends = {f'{k}_{w}': c[k].iloc[j] for k in [o for o in df if o != 'epoch'] for w,j in (('first',0), ('last',-1))}
-        low = 1.5*df.lr.iloc[a-1] if i else .05*c.lr.max()
-        top = float('nan') if best is None else df.test_acc[best]
-        out.append(dict(cycle=i+1, first=c.epoch.iloc[0], last=c.epoch.iloc[-1], epochs=b-a,
-                        complete=b < len(df) or bool(c.lr.iloc[-1] <= low), best_epoch=best, best_test_acc=top,
-                        gain=top-c.test_acc.iloc[0]) | ends)
+    starts = [0, *restarts(_tested(df).lr.tolist())]
+    ends = [*starts[1:], len(df)]
+    out = [_cycle(df, i, a, b) for i,(a,b) in enumerate(zip(starts, ends))]
     return pd.DataFrame(out).set_index('cycle', drop=False).rename_axis(None)
 
 # %% ../../nbs/41_record.analysis.ipynb #fe7ecbfa
@@ -164,7 +174,7 @@ def shocks(
     return pd.DataFrame([dict(epoch=e[i], before=acc[i-1], after=acc[i], drop=acc[i-1]-acc[i])
                          for i in restarts(df.lr.tolist())])
 
-# %% ../../nbs/41_record.analysis.ipynb #599c710e
+# %% ../../nbs/41_record.analysis.ipynb #295a3a92
 def recoveries(
     df: pd.DataFrame, # epochs
 ) -> pd.DataFrame: # to_beat, since (its epoch), passed_at, epochs (of the cycle, that one counted), gain; <NA>: never
@@ -173,10 +183,10 @@ def recoveries(
     for c in phases(df).itertuples():
         if c.cycle == 1: continue
         old,new = df.test_acc[df.epoch < c.first],df.test_acc.loc[c.first:c.last]
-        at = new.index[new > old.max()]
+        above = new.index[new > old.max()]
         since = old.idxmax() if old.notna().any() else None
-        out.append(dict(cycle=c.cycle, to_beat=old.max(), since=since, passed_at=at[0] if len(at) else None,
-                        epochs=at[0]-c.first+1 if len(at) else None, gain=c.best_test_acc-old.max()))
+        out.append(dict(cycle=c.cycle, to_beat=old.max(), since=since, passed_at=above[0] if len(above) else None,
+                        epochs=above[0]-c.first+1 if len(above) else None, gain=c.best_test_acc-old.max()))
     return pd.DataFrame(out).astype(dict(passed_at='Int64', epochs='Int64')) if out else pd.DataFrame()
 
 # %% ../../nbs/41_record.analysis.ipynb #f5723041
@@ -222,46 +232,68 @@ def replay(
     lost = None if best is None else round(float(df.test_acc.max())-best, decimals['test_acc'])
     return dict(stopped=h['epochs'][-1] if why else None, best=best, best_epoch=h['best_epoch'], lost=lost, why=why)
 
-# %% ../../nbs/41_record.analysis.ipynb #c065396e
+# %% ../../nbs/41_record.analysis.ipynb #8da1f7a8
 _small = dict(fontsize=7)
 
-def _mark_cycles(df, acc, loss, rate, diff):
-    "Shade the cycles, name them, and draw the peak that each has to pass and the mean of its gap"
+def _shade_cycles(df, axes):
+    "Shade every other cycle"
+    for c in phases(df).itertuples():
+        for ax in axes: ax.axvspan(c.first-.5, c.last+.5, color='C0', alpha=.07*(c.cycle%2), lw=0)
+
+def _name_cycles(df, acc, diff):
+    "Name the cycles, and draw the mean of the gap of each"
     g = gap(df)
     for c in phases(df).itertuples():
-        for o in (acc, loss, rate, diff): o.axvspan(c.first-.5, c.last+.5, color='C0', alpha=.07*(c.cycle%2), lw=0)
-        mid = (c.first+c.last)/2
         name = f'cycle {c.cycle}' if c.epochs > len(df)/10 else str(c.cycle)
-        acc.text(mid, 1, name, ha='center', color='grey', **_small)
-        name = 'mean of the cycle' if c.cycle == 1 else ''
-        diff.hlines(g.loc[c.first:c.last].mean(), c.first-.5, c.last+.5, color='k', lw=1, label=name)
+        acc.text((c.first+c.last)/2, 1, name, ha='center', color='grey', **_small)
+        label = 'mean of the cycle' if c.cycle == 1 else ''
+        diff.hlines(g.loc[c.first:c.last].mean(), c.first-.5, c.last+.5, color='k', lw=1, label=label)
+
+def _mark_recoveries(df, acc):
+    "Draw the peak that each cycle has to pass, as far as the epoch in which it does"
+    where = dict(xytext=(-6, 8), textcoords='offset points', ha='right')
     for r in recoveries(df).itertuples():
         if pd.isna(r.passed_at): continue
         acc.hlines(r.to_beat, r.since, r.passed_at, color='grey', lw=1, ls='--')
-        where = dict(xytext=(-6, 8), textcoords='offset points', ha='right')
         acc.annotate(f'passed at {r.passed_at}', (r.passed_at, r.to_beat), **where, **_small)
 
+# %% ../../nbs/41_record.analysis.ipynb #d1314149
+def _mark_lowest(df, loss):
+    "A ring around the lowest test loss"
+    if not df.test_loss.notna().any(): return
+    low = df.test_loss.idxmin()
+    name = f'lowest {df.test_loss[low]:.4f} (epoch {low})'
+    loss.plot(low, df.test_loss[low], 'o', ms=9, mfc='none', color='C0', label=name)
+
+def _rate_on_log_axis(df, rate):
+    "A log axis for the rate, and the recovered schedule over it, where there is one"
+    if len(lr := df.lr[df.lr > 1e-100]): # what a log axis can show
+        rate.set(yscale='log', ylim=(lr.min()/4, lr.max()*2), ylabel='learning rate (log scale)')
+    whole = df.epoch.tolist() == list(range(1, len(df)+1)) and df.lr.notna().all()
+    if len(df) < 5 or not whole: return
+    fit = recover_schedule(df)
+    if not fit['found']: return
+    found = f"recovered: $T_0$ {fit['T_0']}, {fit['base_lr']:g} to {fit['eta_min']:g}"
+    rate.plot(df.epoch, schedule_rows(df, fit).rate, color='k', lw=.6, alpha=.7, label=found)
+    rate.legend(loc='lower left', **_small)
+
+# %% ../../nbs/41_record.analysis.ipynb #3b51b389
 def plot_run(
     df: pd.DataFrame, # epochs
     title: str='', # over the picture
 ): # a matplotlib figure with four axes: accuracy, loss, rate, gap
     "The training curves, with cycles, recoveries and the recovered schedule"
-    fig,fit = plot_history(frame_history(_tested(df)), title),None
-    whole = df.epoch.tolist() == list(range(1, len(df)+1)) and df.lr.notna().all()
-    if len(df) > 4 and whole: fit = recover_schedule(df)
+    fig = plot_history(frame_history(_tested(df)), title)
     acc,loss,rate,diff = fig.axes
     for l in [l for o in fig.axes for l in o.lines if l.get_marker() == '.']: l.set_markersize(3)
-    _mark_cycles(df, *fig.axes)
-    if df.test_loss.notna().any():
-        low = df.test_loss.idxmin()
-        name = f'lowest {df.test_loss[low]:.4f} (epoch {low})'
-        loss.plot(low, df.test_loss[low], 'o', ms=9, mfc='none', color='C0', label=name)
-    if len(lr := df.lr[df.lr > 1e-100]): # what a log axis can show
-        rate.set(yscale='log', ylim=(lr.min()/4, lr.max()*2), ylabel='learning rate (log scale)')
-    if fit and fit['found']:
-        found = f"recovered: $T_0$ {fit['T_0']}, {fit['base_lr']:g} to {fit['eta_min']:g}"
-        rate.plot(df.epoch, schedule_rows(df, fit).rate, color='k', lw=.6, alpha=.7, label=found)
-        rate.legend(loc='lower left', **_small)
-    acc.set_ylim(0, min(100, max(df.test_acc.max()*1.15, 1))); diff.set_ylabel('training − test (points)')
-    acc.legend(loc='center right', bbox_to_anchor=(1, .3), **_small); loss.legend(**_small); diff.legend(**_small)
+    _shade_cycles(df, fig.axes)
+    _name_cycles(df, acc, diff)
+    _mark_recoveries(df, acc)
+    _mark_lowest(df, loss)
+    _rate_on_log_axis(df, rate)
+    acc.set_ylim(0, min(100, max(df.test_acc.max()*1.15, 1)))
+    diff.set_ylabel('training − test (points)')
+    acc.legend(loc='center right', bbox_to_anchor=(1, .3), **_small)
+    loss.legend(**_small)
+    diff.legend(**_small)
     return fig
