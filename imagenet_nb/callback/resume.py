@@ -101,7 +101,7 @@ def before_train(self:Resume):
     for _ in range(first): # as fastai adds it up, rounding included
         self.learn.pct_train += 1./(len(self.dl)*self.n_epoch)
     self.dl.first = first
-    if first == len(self.dl) and hasattr(self.learn, 'checkpoints'): # only the test is left: a stop there saves this state
+    if first == len(self.dl) and hasattr(self.learn, 'checkpoints'): # only the test is left: a stop there saves this
         end = {k: s[k] for k in fit_state(self.learn, 0, first)}
         self.learn.checkpoints.end = end | dict(meters=mine, ranks=world_size())
 

@@ -218,6 +218,7 @@ def run_summary(
             'Precision': str(learn.precision.current),
             'Workers': dls.train.fake_l.num_workers, 'Versions': ', '.join(f'{k} {v}' for k,v in versions().items())}
 
+# %% ../../nbs/51_run.card.ipynb #e614b9ab
 class Card(RunCallback):
     "Keep the run's model card true, epoch by epoch"
     order = 59
@@ -234,5 +235,6 @@ class Card(RunCallback):
         h: dict, # the history so far
     ):
         "Write the card"
-        about = {'Highest rate': f'{self.peak:.4g}' + ', by the LR finder'*self.found} | run_summary(learn)
+        by = ', by the LR finder' if self.found else ''
+        about = {'Highest rate': f'{self.peak:.4g}{by}'} | run_summary(learn)
         safely(f'{self.folder}/README.md', lambda: write_card(self.folder, learn.cfg, h, about))

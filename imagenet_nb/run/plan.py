@@ -16,7 +16,7 @@ from ..callback.lr_find import finder_steps
 from ..callback.progress import clock
 from ..callback.schedule import epoch_rates, make_schedule
 from ..callback.state import load_state
-from ..core import UserError, libraries_kept
+from ..core import UserError, libraries_kept, plural
 from ..flags import config_to_dict
 from ..folder import newest_run, saved_states
 from ..model.weights import versions
@@ -100,11 +100,13 @@ def advice(
         res.append(f'the last cosine cycle is cut off after {left % cfg.T_0} of its {cfg.T_0} epochs, at a rate of '
                    f'{rates[-1]:.2g}' + (f'; with T_0 {left} it would end at {fits:.2g}' if fits else ''))
     if cfg.scheduler == 'cosine_no_restart' and cfg.T_max and cfg.T_max < left:
-        res.append(f'the cosine is over after {cfg.T_max} epochs, and its rate rises again in the {left-cfg.T_max} that are left')
+        res.append(f'the cosine is over after {cfg.T_max} epochs, and its rate rises again '
+                   f'in the {left-cfg.T_max} that are left')
     if cfg.warmup_epochs and cfg.warmup_start_lr > max(rates[cfg.warmup_epochs:]):
         res.append(f'the warmup falls: it starts at {cfg.warmup_start_lr:g}, above every rate that follows')
     if max(rates) > 10: res.append(f'a rate of {max(rates):.2g} is far above any that trains')
-    if (cfg.target_accuracy or 2) <= 1: res.append(f'--target-accuracy {cfg.target_accuracy:g} is in percent: 75 means 75 %')
+    if (cfg.target_accuracy or 2) <= 1:
+        res.append(f'--target-accuracy {cfg.target_accuracy:g} is in percent: 75 means 75 %')
     if cfg.optimizer != 'sgd' and max(rates) > .02:
         res.append(f'{cfg.optimizer} at a rate of {max(rates):.2g} rarely trains: 0.001 is usual')
     return res
@@ -128,7 +130,7 @@ def plan_text(
         'image': f'{p["size"]} px, {cfg.augmentation} augmentation'
             + (f', MixUp {cfg.mixup_alpha:g}' if cfg.mixup else '')
             + (f', label smoothing {cfg.label_smoothing:g}' if cfg.label_smoothing else ''),
-        'steps': f'{cfg.epochs} epoch{"s"*(cfg.epochs > 1)} of {p["steps_per_epoch"]:,} steps of {p["batch_size"]} items',
+        'steps': f'{plural(cfg.epochs, "epoch")} of {p["steps_per_epoch"]:,} steps of {p["batch_size"]} items',
         'device': f'{p["device"]}, {p["precision"]}, {p["workers"]} workers',
         'rate (epoch)': _rates(p['lr']),
         'time': f'{clock(p["seconds_per_epoch"])} an epoch, {clock(p["seconds_per_epoch"]*cfg.epochs)} in all, if the '

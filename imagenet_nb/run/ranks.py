@@ -21,13 +21,15 @@ from ..data.loader import SeededDL
 def _own_gpu():
     "Take the GPU that the launcher means for this process"
     if 'LOCAL_RANK' not in os.environ:
-        raise UserError('--multi-gpu: LOCAL_RANK, which says which GPU is whose, is not set: use torchrun or another launcher that sets it')
+        raise UserError('--multi-gpu: LOCAL_RANK, which says which GPU is whose, is not set: '
+                        'use torchrun or another launcher that sets it')
     n,local = torch.cuda.device_count(),int(os.environ['LOCAL_RANK'])
     if local >= n:
         raise UserError(f'--multi-gpu: {os.environ.get("LOCAL_WORLD_SIZE", "more")} processes on a machine of {n} '
                         f'GPUs: --nproc_per_node={n}')
     torch.cuda.set_device(local)
 
+# %% ../../nbs/53_run.ranks.ipynb #b7ca05f7
 def join_ranks(
     cfg, # a `Config`
 ) -> bool: # was the group made now?
@@ -49,12 +51,15 @@ def leave_at_exit():
     "See that a script which has joined by `imagenet_learner` leaves"
     atexit.register(lambda: getattr(sys, 'last_value', None) is None and leave_ranks())
 
+# %% ../../nbs/53_run.ranks.ipynb #bd88ca50
 @contextmanager
 def process_group(
     cfg, # a `Config`
 ):
     "Inside, the launched processes are one run"
-    if not join_ranks(cfg): yield; return
+    if not join_ranks(cfg):
+        yield
+        return
     try:
         yield
         dist.barrier() # nobody leaves while another still talks
@@ -63,7 +68,9 @@ def process_group(
             time.sleep(3) # where rank 0 has failed as well, it says so, and the launcher ends this process now
             print(f'error on rank {rank()}: {e}', file=sys.stderr, flush=True)
         raise
-    except (SystemExit, KeyboardInterrupt): leave_ranks(); raise # a signal: all have stopped after the same step
+    except (SystemExit, KeyboardInterrupt): # a signal: all have stopped after the same step
+        leave_ranks()
+        raise
     leave_ranks()
 
 # %% ../../nbs/53_run.ranks.ipynb #524c7694
@@ -76,6 +83,7 @@ def share_batches(
             raise UserError('Ranks needs loaders of SeededDL: give dl_type=SeededDL to the DataBlock')
         dl.shard = rank(),world_size()
 
+# %% ../../nbs/53_run.ranks.ipynb #846755e1
 class Ranks(RunCallback):
     "Train in this process group: shares of every batch, one gradient, one set of running statistics"
     in_range_test = True # a rate is looked for by all ranks together
@@ -91,27 +99,31 @@ class Ranks(RunCallback):
         if self.sync_bn: self.learn.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
 
     def before_train(self):
-        "DDP waits for the gradients of all parameters that it was made for: where others learn than before, it is made anew"
+        # DDP waits for the gradients of the parameters that it was made for: where others learn, it is made anew
         learning = [p.requires_grad for p in self.model.parameters()]
         if self.ddp is None or learning != self.learning: self.ddp,self.learning = self._wrapped(),learning
         self.learn.model = self.ddp
 
     def _wrapped(self):
         dev = next(self.model.parameters()).device
-        warnings.filterwarnings('ignore', 'Grad strides do not match', UserWarning) # of 1×1 kernels, where both orders are the same
-        return DistributedDataParallel(self.model, device_ids=[dev.index] if dev.type == 'cuda' else None, **self.kwargs)
+        # of 1×1 kernels, where both orders are the same
+        warnings.filterwarnings('ignore', 'Grad strides do not match', UserWarning)
+        ids = [dev.index] if dev.type == 'cuda' else None
+        return DistributedDataParallel(self.model, device_ids=ids, **self.kwargs)
 
     def before_backward(self):
-        sizes = np.diff(self.dl.bounds)
-        self.learn.loss_grad = self.loss_grad * (find_bs(self.yb)*world_size()/int(sizes[self.iter % len(sizes)])) # a range test passes several times
+        sizes = np.diff(self.dl.bounds) # items of each batch, over all ranks
+        n = int(sizes[self.iter % len(sizes)]) # a range test passes several times
+        self.learn.loss_grad = self.loss_grad * (find_bs(self.yb)*world_size()/n)
 
     def after_train(self):
-        "All test the same model, without DDP: in a test a rank may have fewer batches than others, or none, and DDP would wait for them"
+        # all test the same model, without DDP, which would wait for a rank that has fewer batches, or none
         self.learn.model = get_model(self.model)
         for b in self.model.buffers(): dist.broadcast(b, 0)
 
     def before_validate(self):
-        "Predictions belong to the process that asks for them, and it may be the only one: it makes all of them, and waits for nobody"
-        if hasattr(self.learn, 'gather_preds') and isinstance(self.dl, SeededDL): self.learn.dl = self.dl.new(shard=(0,1))
+        # predictions belong to the process that asks, maybe the only one: it makes all, and waits for nobody
+        if hasattr(self.learn, 'gather_preds') and isinstance(self.dl, SeededDL):
+            self.learn.dl = self.dl.new(shard=(0,1))
 
     def after_fit(self): self.learn.model,self.ddp = get_model(self.model),None
