@@ -17,7 +17,7 @@ from ..callback.schedule import sgdr
 from ..core import UserError
 from .run import decimals
 
-# %% ../../nbs/41_record.analysis.ipynb #cbaf8fc2
+# %% ../../nbs/41_record.analysis.ipynb #8dc6094b
 history_names = dict(epoch='epochs', lr='learning_rates', train_acc='train_accuracies', test_acc='test_accuracies',
                      train_loss='train_losses', test_loss='test_losses') # column → its name in metrics.json
 
@@ -29,7 +29,7 @@ def history_frame(
     df = pd.DataFrame({c: pd.Series(h[k], dtype=float if c != 'epoch' else int) for c,k in history_names.items()})
     return df.set_index('epoch', drop=False).rename_axis(None)
 
-# %% ../../nbs/41_record.analysis.ipynb #50d3cb7a
+# %% ../../nbs/41_record.analysis.ipynb #0464a182
 def frame_history(
     df: pd.DataFrame, # epochs, as `reference_run` gives them
 ) -> dict: # as in metrics.json
@@ -45,7 +45,7 @@ def _tested(df):
     if not df.test_acc.notna().any(): raise UserError('this run has no test accuracy: there is nothing to analyse')
     return df
 
-# %% ../../nbs/41_record.analysis.ipynb #c4c3a001
+# %% ../../nbs/41_record.analysis.ipynb #5819a4d4
 def _shape(n, T_0):
     "The share of the base rate at the indices 0…n"
     return np.resize([sgdr(t, 1., T_0) for t in range(T_0)], n+1) # one cycle, again and again
@@ -54,7 +54,7 @@ def _rows(k, seam):
     "What rows 1…n show: before `seam` the index of the row, from it on the one before"
     return np.where(np.arange(1, len(k)) < seam, k[1:], k[:-1])
 
-# %% ../../nbs/41_record.analysis.ipynb #747d35b5
+# %% ../../nbs/41_record.analysis.ipynb #b93ae168
 def _worst(lr, T_0):
     "The largest error of the least-squares fit, for each place 1…n+1 of the seam"
     X,y = _rows(_shape(len(lr), T_0), np.arange(1, len(lr)+2)[:,None]),lr-lr.mean() # a row for each place
@@ -73,7 +73,7 @@ def schedule_misfits(
     worst = [_worst(lr, t) for t in T_0.tolist()]
     return pd.DataFrame(dict(T_0=np.repeat(T_0, len(seam)), seam=np.tile(seam, len(T_0)), worst=np.ravel(worst)))
 
-# %% ../../nbs/41_record.analysis.ipynb #dd5caa03
+# %% ../../nbs/41_record.analysis.ipynb #a8d1c01c
 def _intervals(lr, k, half):
     "Lowest and highest base rate and `eta_min` that leave no row off by more than `half`; None where there are none"
     A = np.stack([k, 1-k], 1)
@@ -81,7 +81,7 @@ def _intervals(lr, k, half):
     ends = [linprog(c, A_ub=A, b_ub=b, bounds=(0, None)) for c in ([1,0], [-1,0], [0,1], [0,-1])]
     return [(ends[i].fun, -ends[i+1].fun) for i in (0, 2)] if all(r.success for r in ends) else (None, None)
 
-# %% ../../nbs/41_record.analysis.ipynb #ca278486
+# %% ../../nbs/41_record.analysis.ipynb #1ef33cf7
 def roundest(
     lo: float, # lower end of an interval of positive numbers
     hi: float, # upper end
@@ -101,7 +101,7 @@ def _round_pair(lr, k, half, base):
     if 0 < lo < hi: return eta_max,roundest(lo, hi)
     return eta_max,max(hi, 0.) if lo > hi else 0.
 
-# %% ../../nbs/41_record.analysis.ipynb #1bc6ea4f
+# %% ../../nbs/41_record.analysis.ipynb #f0a18a0a
 def recover_schedule(
     df: pd.DataFrame, # epochs, as `reference_run` gives them
     digits: int=decimals['lr'], # decimals to which the rates were printed
@@ -143,7 +143,7 @@ def schedule_rows(
     logged,printed = (o.map(lambda v: f'{v:.{digits}f}') for o in (df.lr, rate))
     return pd.DataFrame(dict(logged=logged, index=index, rate=rate, printed=printed, same=logged == printed))
 
-# %% ../../nbs/41_record.analysis.ipynb #102801a8
+# %% ../../nbs/41_record.analysis.ipynb #6a9ea033
 def _cycle(df, i, a, b):
     "What is to be said of cycle `i` from 0, whose rows are a…b-1"
     c = df.iloc[a:b]
@@ -174,7 +174,7 @@ def shocks(
     return pd.DataFrame([dict(epoch=e[i], before=acc[i-1], after=acc[i], drop=acc[i-1]-acc[i])
                          for i in restarts(df.lr.tolist())])
 
-# %% ../../nbs/41_record.analysis.ipynb #295a3a92
+# %% ../../nbs/41_record.analysis.ipynb #be5a4f2c
 def recoveries(
     df: pd.DataFrame, # epochs
 ) -> pd.DataFrame: # to_beat, since (its epoch), passed_at, epochs (of the cycle, that one counted), gain; <NA>: never
@@ -232,7 +232,7 @@ def replay(
     lost = None if best is None else round(float(df.test_acc.max())-best, decimals['test_acc'])
     return dict(stopped=h['epochs'][-1] if why else None, best=best, best_epoch=h['best_epoch'], lost=lost, why=why)
 
-# %% ../../nbs/41_record.analysis.ipynb #8da1f7a8
+# %% ../../nbs/41_record.analysis.ipynb #8d256461
 _small = dict(fontsize=7)
 
 def _shade_cycles(df, axes):
@@ -257,7 +257,7 @@ def _mark_recoveries(df, acc):
         acc.hlines(r.to_beat, r.since, r.passed_at, color='grey', lw=1, ls='--')
         acc.annotate(f'passed at {r.passed_at}', (r.passed_at, r.to_beat), **where, **_small)
 
-# %% ../../nbs/41_record.analysis.ipynb #d1314149
+# %% ../../nbs/41_record.analysis.ipynb #f34e7a4a
 def _mark_lowest(df, loss):
     "A ring around the lowest test loss"
     if not df.test_loss.notna().any(): return
@@ -277,7 +277,7 @@ def _rate_on_log_axis(df, rate):
     rate.plot(df.epoch, schedule_rows(df, fit).rate, color='k', lw=.6, alpha=.7, label=found)
     rate.legend(loc='lower left', **_small)
 
-# %% ../../nbs/41_record.analysis.ipynb #3b51b389
+# %% ../../nbs/41_record.analysis.ipynb #1e7e3592
 def plot_run(
     df: pd.DataFrame, # epochs
     title: str='', # over the picture

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['run_frame', 'run_config', 'compare', 'run_report', 'reference_figures', 'reference_report', 'write_report']
 
-# %% ../../nbs/60_report.report.ipynb #51732f04
+# %% ../../nbs/60_report.report.ipynb #947e676f
 import base64, io, json, sys, warnings
 from html import escape
 from pathlib import Path
@@ -13,20 +13,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from ..callback.history import plot_history, read_history, restarts
-from ..core import UserError, one_line, whole_file
+from ..core import UserError, one_line, plural, whole_file
 from ..flags import parse_json
 from ..record.analysis import (frame_history, gap, history_frame, phases, plot_run, recover_schedule,
                                          recoveries, replay, shocks, steadiness)
 from ..record.claims import claim_counts, claims, claims_of
 from ..record.run import reference_run
 
-# %% ../../nbs/60_report.report.ipynb #5db0c174
+# %% ../../nbs/60_report.report.ipynb #3a42cc53
 def run_frame(
     run, # a run's folder, or '7384' for the record
 ) -> pd.DataFrame: # as `reference_run`
     "The epochs of a run"
     return reference_run() if str(run) == '7384' else history_frame(read_history(run))
 
+# %% ../../nbs/60_report.report.ipynb #29f7a378
 def run_config(
     run, # a run's folder, or '7384'
 ) -> dict: # dotted key → value, empty where none was saved
@@ -37,22 +38,102 @@ def run_config(
     except (OSError, UnicodeDecodeError) as e: raise UserError(f'{path}: cannot be read ({type(e).__name__})') from None
     except RecursionError: raise UserError(f'{path}: nested too deeply') from None
 
+def _plain(o): return not isinstance(o, (dict, list))
+
 def _flat(d, at=''):
     "Sections in sections as one with dotted keys; a list in a list as JSON"
     res = {}
     for n,o in d.items():
         if isinstance(o, dict): res |= _flat(o, f'{at}{n}.')
-        else: res[f'{at}{n}'] = o if _plain(o) or isinstance(o, list) and all(map(_plain, o)) else json.dumps(o)
+        elif _plain(o) or isinstance(o, list) and all(map(_plain, o)): res[f'{at}{n}'] = o
+        else: res[f'{at}{n}'] = json.dumps(o)
     return res
-
-def _plain(o): return not isinstance(o, (dict, list))
 
 def _config(run, tell):
     "The config of a run as far as it can be read; `tell` is called with a line where it cannot"
     try: return run_config(run)
-    except UserError as e: tell(f'the config is left out: {e}'); return {}
+    except UserError as e: tell(f'the config is left out: {e}')
+    return {}
 
-# %% ../../nbs/60_report.report.ipynb #9bb5bd10
+# %% ../../nbs/60_report.report.ipynb #157fbcee
+def _reached(f):
+    "What a run has reached: epochs, the best test accuracy and where it was, the last accuracies"
+    best = f.test_acc.idxmax() if f.test_acc.notna().any() else None
+    return dict(epochs=len(f), best_test_acc=None if best is None else f.test_acc[best],
+                best_epoch=None if best is None else int(best),
+                last_test_acc=f.test_acc.iloc[-1], last_train_acc=f.train_acc.iloc[-1])
+
+def _differences(configs):
+    "A row for each option in which the configs differ, a column for each run"
+    keys = sorted({k for c in configs.values() for k in c})
+    values = {k: [c.get(k) for c in configs.values()] for k in keys}
+    differ = {k: v for k,v in values.items() if len(set(map(json.dumps, v))) > 1}
+    return pd.DataFrame(differ, index=list(configs)).T
+
+# %% ../../nbs/60_report.report.ipynb #f3e36c64
+def _groups(frames, configs):
+    "Runs with the same config but for the seed"
+    res = {}
+    for r in frames:
+        options = {k: v for k,v in configs[r].items() if k != 'run.seed'}
+        key = json.dumps(options, sort_keys=True) if configs[r] else r
+        res.setdefault(key, []).append(r)
+    return list(res.values())
+
+# %% ../../nbs/60_report.report.ipynb #4640eee9
+def _cycle_lengths(cfg, seen):
+    "How many epochs each cycle has, or was to have; `seen`: how many it has in the table"
+    T_0,T_mult,first = (cfg.get(f'scheduler.cosine.{k}') for k in ('T_0', 'T_mult', 'warmup_epochs'))
+    if cfg.get('run.scheduler') != 'cosine' or not _counts(T_0) or not _counts(T_mult):
+        T_0,T_mult = max(seen),1 # as far as it can be seen
+    if not _counts(first): first = 0
+    planned = [T_0*T_mult**i for i in range(len(seen))]
+    planned[0] += first # in front of the first cycle, and part of its span
+    return [max(n, min(p, 1e9)) for n,p in zip(seen, planned)]
+
+def _counts(o): return isinstance(o, int) and 0 < o < 1e6 # whatever a damaged config holds
+
+def _in_cycles(f, cfg):
+    "Place of each epoch in its cycle, 0 to 1, one pair a cycle: (places, test accuracies)"
+    starts = [0, *restarts(list(f.lr)), len(f)]
+    cycles = list(zip(starts, starts[1:]))
+    lengths = _cycle_lengths(cfg, [b-a for a,b in cycles])
+    return [((np.arange(b-a)+1)/n, f.test_acc.to_numpy()[a:b]) for (a,b),n in zip(cycles, lengths)]
+
+# %% ../../nbs/60_report.report.ipynb #6d1864d6
+def _drawable(name): return one_line(name).replace('$', r'\$') # between two of them matplotlib reads a formula
+
+def _draw_record(by_epoch, by_place):
+    "The record and its three whole cycles"
+    f,grey = reference_run(),dict(color='.6', lw=1.2)
+    by_epoch.plot(f.epoch, f.test_acc, label='the record (73.84 %)', **grey)
+    for i,(x,y) in enumerate(_in_cycles(f, {})[:3]):
+        by_place.plot(x, y, alpha=.4+.3*i, label=f'the record, cycle {i+1}', **grey)
+    by_place.legend(fontsize='x-small')
+
+def _draw_group(frames, configs, group, color, by_epoch, by_place):
+    "Runs that differ in their seed: their mean, and a band from the worst to the best"
+    acc,more = pd.DataFrame({r: frames[r].test_acc for r in group}),len(group)-1
+    label = _drawable(group[0])
+    if more: label += f' and {plural(more, "more seed")}'
+    by_epoch.plot(acc.index, acc.mean(axis=1), color=color, label=label)
+    if more: by_epoch.fill_between(acc.index, acc.min(axis=1), acc.max(axis=1), color=color, alpha=.2)
+    for r in group:
+        for x,y in _in_cycles(frames[r], configs[r]): by_place.plot(x, y, color=color, marker='.', ms=3, alpha=.7)
+
+# %% ../../nbs/60_report.report.ipynb #5ccf40c9
+def _compare_figure(frames, configs, reference):
+    "Test accuracy by epoch, and by the place in the cycle"
+    fig,(by_epoch,by_place) = plt.subplots(1, 2, figsize=(9,3.3), layout='constrained', sharey=True)
+    if reference: _draw_record(by_epoch, by_place)
+    for i,group in enumerate(_groups(frames, configs)):
+        _draw_group(frames, configs, group, f'C{i}', by_epoch, by_place)
+    by_epoch.set(xlabel='epoch', ylabel='test accuracy (%)')
+    by_place.set(xlabel='place in the cycle')
+    by_epoch.legend(fontsize='small')
+    for ax in (by_epoch, by_place): ax.grid(alpha=.25)
+    return fig
+
 def compare(
     *runs, # folders of runs
     reference: bool=True, # draw the record, too
@@ -60,72 +141,35 @@ def compare(
     "What several runs have reached, where they differ, and their curves"
     if not runs: raise UserError('compare needs the folder of a run, or several')
     def warn(s): print(f'warning: {s}', file=sys.stderr)
-    frames,configs = {str(r): run_frame(r) for r in runs},{str(r): _config(r, warn) for r in runs}
-    rows = []
-    for r,f in frames.items():
-        ok = f.test_acc.notna().any()
-        best = f.loc[f.test_acc.idxmax()] if ok else None
-        rows.append(dict(run=r, epochs=len(f), best_test_acc=best.test_acc if ok else None,
-                         best_epoch=int(best.epoch) if ok else None, last_test_acc=f.test_acc.iloc[-1],
-                         last_train_acc=f.train_acc.iloc[-1]))
-    keys = sorted({k for c in configs.values() for k in c})
-    differ = {k: [configs[r].get(k) for r in frames] for k in keys
-              if len({json.dumps(configs[r].get(k)) for r in frames}) > 1}
-    table = pd.DataFrame(rows).set_index('run')
-    return table, pd.DataFrame(differ, index=list(frames)).T, _compare_figure(frames, configs, reference)
+    frames = {str(r): run_frame(r) for r in runs}
+    configs = {str(r): _config(r, warn) for r in runs}
+    table = pd.DataFrame([dict(run=r) | _reached(f) for r,f in frames.items()]).set_index('run')
+    return table, _differences(configs), _compare_figure(frames, configs, reference)
 
-def _groups(frames, configs):
-    "Runs with the same config but for the seed"
-    res = {}
-    for r,f in frames.items():
-        key = json.dumps({k: v for k,v in configs[r].items() if k != 'run.seed'}, sort_keys=True) if configs[r] else r
-        res.setdefault(key, []).append(r)
-    return list(res.values())
+# %% ../../nbs/60_report.report.ipynb #dcc8e8fd
+_style = ('body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;'
+          'color:#222;background:#fff}'
+          'img{max-width:100%}'
+          'table{border-collapse:collapse;margin:.5em 0;font-size:13px}\n'
+          'th,td{padding:.15em .7em;text-align:right;border-bottom:1px solid #ddd}'
+          'td:first-child,th:first-child,.text td,.text th{text-align:left;vertical-align:top}'
+          'details{margin:1em 0}'
+          'summary{cursor:pointer;font-weight:600}'
+          '.wide{overflow-x:auto}\n'
+          '@media(prefers-color-scheme:dark){'
+          'body{color:#ddd;background:#181818}th,td{border-color:#444}img{background:#fff;border-radius:4px}}')
 
-def _counts(o): return isinstance(o, int) and 0 < o < 1e6 # whatever a damaged config holds
-
-def _in_cycles(f, cfg):
-    "Place of each epoch in its cycle, 0 to 1, one pair a cycle: (places, test accuracies)"
-    starts = [0, *restarts(list(f.lr)), len(f)]
-    cycles = [(a, b) for a,b in zip(starts, starts[1:])]
-    T_0,T_mult,first = (cfg.get(f'scheduler.cosine.{k}') for k in ('T_0', 'T_mult', 'warmup_epochs'))
-    if cfg.get('run.scheduler') != 'cosine' or not _counts(T_0) or not _counts(T_mult):
-        T_0,T_mult = max(b-a for a,b in cycles),1 # as far as it can be seen
-    if not _counts(first): first = 0 # in front of the first cycle, and part of its span
-    lengths = [max(b-a, min(T_0*T_mult**i + first*(i == 0), 1e9)) for i,(a,b) in enumerate(cycles)]
-    return [((np.arange(b-a)+1)/n, f.test_acc.to_numpy()[a:b]) for (a,b),n in zip(cycles, lengths)]
-
-def _drawable(name): return one_line(name).replace('$', r'\$') # between two of them matplotlib reads a formula
-
-def _compare_figure(frames, configs, reference):
-    fig,(a,c) = plt.subplots(1, 2, figsize=(9,3.3), layout='constrained', sharey=True)
-    if reference:
-        f = reference_run()
-        a.plot(f.epoch, f.test_acc, color='.6', lw=1.2, label='the record (73.84 %)')
-        for i,(x,y) in enumerate(_in_cycles(f, {})[:3]): c.plot(x, y, color='.6', lw=1.2, alpha=.4+.3*i, label=f'the record, cycle {i+1}')
-        c.legend(fontsize='x-small')
-    for i,group in enumerate(_groups(frames, configs)):
-        acc,more = pd.DataFrame({r: frames[r].test_acc for r in group}),len(group)-1
-        label = _drawable(group[0]) + f' and {more} more seed{"s"*(more > 1)}'*(more > 0)
-        a.plot(acc.index, acc.mean(axis=1), color=f'C{i}', label=label)
-        if more: a.fill_between(acc.index, acc.min(axis=1), acc.max(axis=1), color=f'C{i}', alpha=.2)
-        for r in group:
-            for x,y in _in_cycles(frames[r], configs[r]): c.plot(x, y, color=f'C{i}', marker='.', ms=3, alpha=.7)
-    a.set(xlabel='epoch', ylabel='test accuracy (%)'); c.set(xlabel='place in the cycle'); a.legend(fontsize='small')
-    for ax in (a,c): ax.grid(alpha=.25)
-    return fig
-
-# %% ../../nbs/60_report.report.ipynb #0632ec00
-_style = '''body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222;background:#fff}img{max-width:100%}table{border-collapse:collapse;margin:.5em 0;font-size:13px}
-th,td{padding:.15em .7em;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child,.text td,.text th{text-align:left;vertical-align:top}details{margin:1em 0}summary{cursor:pointer;font-weight:600}.wide{overflow-x:auto}
-@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}th,td{border-color:#444}img{background:#fff;border-radius:4px}}'''
-
-# %% ../../nbs/60_report.report.ipynb #8b9eb454
 def _page(title, parts):
-    page = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{_style}</style></head><body><h1>{escape(title)}</h1>{"".join(parts)}</body></html>\n'
+    "A whole HTML page"
+    head = ('<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            f'<title>{escape(title)}</title><style>{_style}</style></head>')
+    body = f'<body><h1>{escape(title)}</h1>{"".join(parts)}</body>'
+    page = f'<!doctype html><html lang="en">{head}{body}</html>\n'
     return page.encode('utf-8', 'backslashreplace').decode() # JSON and names of folders may hold what is no text
 
+# %% ../../nbs/60_report.report.ipynb #63b511a9
 def _picture(fig, alt):
+    "A figure as part of a page"
     b = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Glyph') # a letter that the font lacks is drawn as a box
@@ -134,48 +178,63 @@ def _picture(fig, alt):
     return f'<p><img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(b.getvalue()).decode()}"></p>'
 
 def _cell(v):
+    "A value as HTML"
     if isinstance(v, (list, tuple)): return ', '.join(map(_cell, v)) or 'none'
     if v is None or v != v: return ''
-    return f'{v:.5g}' if isinstance(v, float) else ('yes' if v else 'no') if isinstance(v, bool) else escape(str(v))
+    if isinstance(v, bool): return 'yes' if v else 'no'
+    return f'{v:.5g}' if isinstance(v, float) else escape(str(v))
 
 def _table(rows, heads, cls=''):
+    "Rows of values as an HTML table"
     head = ''.join(f'<th>{escape(h)}</th>' for h in heads)
     body = ''.join('<tr>' + ''.join(f'<td>{_cell(v)}</td>' for v in r) + '</tr>' for r in rows)
     return f'<div class="wide"><table class="{cls}"><tr>{head}</tr>{body}</table></div>'
 
 def _folded(title, inside, opened=False):
-    return f'<details{" open"*opened}><summary>{escape(title)}</summary>{inside}</details>'
+    "A part that opens at a click"
+    return f'<details{" open" if opened else ""}><summary>{escape(title)}</summary>{inside}</details>'
 
-# %% ../../nbs/60_report.report.ipynb #11b97d74
-def _columns(o, what): # rows of a small DataFrame as columns
-    rows = _plain_rows(o)
-    return _table([[k.replace('_', ' '), *(d[k] for d in rows)] for k in rows[0] if k != what],
-                  ('', *(f'{what} {d[what]}' for d in rows)))
-
-def _rows(o):
-    rows = _plain_rows(o)
-    return _table([list(d.values()) for d in rows], [k.replace('_', ' ') for k in rows[0]]) if rows else ''
-
+# %% ../../nbs/60_report.report.ipynb #ac555d5d
 def _plain_rows(o): return json.loads(o.to_json(orient='records'))
 
+def _rows(o):
+    "A DataFrame as an HTML table, nothing where it is empty"
+    rows = _plain_rows(o)
+    if not rows: return ''
+    return _table([list(d.values()) for d in rows], [k.replace('_', ' ') for k in rows[0]])
+
+def _columns(o, what):
+    "A small DataFrame, on its side: `what` names the column that heads each row"
+    rows = _plain_rows(o)
+    heads = ['', *(f'{what} {d[what]}' for d in rows)]
+    return _table([[k.replace('_', ' '), *(d[k] for d in rows)] for k in rows[0] if k != what], heads)
+
+# %% ../../nbs/60_report.report.ipynb #fefe5859
 def _of_cycles(f):
     "The schedule as the rates show it, the cycles, and what their restarts cost and gave"
     if len(shocks(f)) == 0: return []
     fit = recover_schedule(f, 6) if f.lr.notna().all() else dict(found=False)
-    known = f'<p>The rates are those of a cosine with T_0 {fit["T_0"]}, from {fit["base_lr"]:g} to {fit["eta_min"]:g}.</p>' if fit['found'] else ''
-    keep = ['cycle', 'first', 'last', 'epochs', 'complete', 'lr_first', 'lr_last', 'test_acc_first', 'best_epoch', 'best_test_acc', 'gain']
-    return ['<h2>Cycles</h2>', known, _columns(phases(f)[keep], 'cycle'), '<h3>Restarts</h3>', _rows(shocks(f)), _rows(recoveries(f))]
+    known = ''
+    if fit['found']:
+        known = (f'<p>The rates are those of a cosine with T_0 {fit["T_0"]}, '
+                 f'from {fit["base_lr"]:g} to {fit["eta_min"]:g}.</p>')
+    keep = ['cycle', 'first', 'last', 'epochs', 'complete', 'lr_first', 'lr_last', 'test_acc_first',
+            'best_epoch', 'best_test_acc', 'gain']
+    return ['<h2>Cycles</h2>', known, _columns(phases(f)[keep], 'cycle'),
+            '<h3>Restarts</h3>', _rows(shocks(f)), _rows(recoveries(f))]
 
 def _beside_record(f):
+    "How far the run is ahead of the record in the last epoch that both have"
     ref = reference_run()
     both = [e for e in f.epoch if e <= len(ref) and f.test_acc[e] == f.test_acc[e]]
     if not both: return '<p>There is no epoch to compare.</p>'
-    ahead = f.test_acc[both[-1]] - ref.test_acc[both[-1]]
-    return (f'<p>After {both[-1]} epochs the recorded ImageNet run stood at {ref.test_acc[both[-1]]:.2f} %; this run is '
-            f'{abs(ahead):.2f} points {"ahead" if ahead >= 0 else "behind"}. Other data makes other numbers: the shapes are what '
-            'compares.</p>')
+    last = both[-1]
+    ahead = f.test_acc[last] - ref.test_acc[last]
+    return (f'<p>After {last} epochs the recorded ImageNet run stood at {ref.test_acc[last]:.2f} %; '
+            f'this run is {abs(ahead):.2f} points {"ahead" if ahead >= 0 else "behind"}. '
+            'Other data makes other numbers: the shapes are what compares.</p>')
 
-# %% ../../nbs/60_report.report.ipynb #42f01f7b
+# %% ../../nbs/60_report.report.ipynb #df99d6e4
 def _summary(h):
     "The first line of a run's page"
     best = 'no epoch had a test accuracy'
@@ -185,20 +244,24 @@ def _summary(h):
     stopped = f'; stopped early: {escape(h["stopped"])}' if h['stopped'] else ''
     return f'<p>{best}; {sum(s or 0 for s in h["seconds"]):,.0f} s of training and testing{stopped}.</p>'
 
+def _has_nan(o): return any(map(_has_nan, o)) if isinstance(o, list) else o != o
+
 def _said_here(f, tell):
     "What was said of the recorded run, measured on this one"
-    cs,nan = claims_of(f),lambda m: any(map(nan, m)) if isinstance(m, list) else m != m
-    there = [c for c in cs if not nan(c['measured'])]
-    if n := len(cs)-len(there): tell(f'{n} statement{"s"*(n > 1)} left out: the values for it are missing')
+    cs = claims_of(f)
+    there = [c for c in cs if not _has_nan(c['measured'])]
+    if n := len(cs)-len(there): tell(f'{plural(n, "statement")} left out: the values for it are missing')
     heads = dict(statement='statement', section='where', stated='stated', measured='this run', verdict='here', why='')
     return ['<h3>What was said of the recorded run, on this one</h3>',
             _table([[c[k] for k in heads] for c in there], heads.values(), 'text')]
 
+# %% ../../nbs/60_report.report.ipynb #00c79c71
 def _every_epoch(h, tell):
     "The columns of a history, whoever wrote them"
     cols = [k for k in h if isinstance(h[k], list) and len(h[k]) == len(h['epochs'])]
     for k in [k for k in cols if not all(map(_plain, h[k]))]:
-        cols.remove(k); tell(f'{k} is left out: it is no column of plain values')
+        cols.remove(k)
+        tell(f'{k} is left out: it is no column of plain values')
     return _folded('Every epoch', _table(zip(*(h[k] for k in cols)), cols))
 
 def _card_facts(path, tell):
@@ -211,7 +274,7 @@ def _card_facts(path, tell):
     facts = [[c.strip() for c in l.strip('|').split('|')] for l in lines if l.startswith('|') and '---' not in l]
     return _folded('Facts from the model card', _table([r for r in facts if len(r) == 2 and any(r)], ('', ''), 'text'))
 
-# %% ../../nbs/60_report.report.ipynb #8b7d0714
+# %% ../../nbs/60_report.report.ipynb #7b6f9bf2
 def run_report(
     folder, # of a run
 ) -> str: # a self-contained HTML page
@@ -220,11 +283,12 @@ def run_report(
     h,cfg = read_history(folder),_config(folder, left.append)
     f = history_frame(h)
     tested = f.test_acc.notna().any()
-    parts = [_picture(plot_run(f) if tested else plot_history(frame_history(f)), 'accuracy, loss, rate and gap')]
-    parts += _of_cycles(f) if tested else []
+    curves = plot_run(f) if tested else plot_history(frame_history(f))
+    parts = [_picture(curves, 'accuracy, loss, rate and gap')]
+    if tested: parts += _of_cycles(f)
     beside = _compare_figure({str(folder): f}, {str(folder): cfg}, True)
     parts += ['<h2>Beside the record</h2>', _beside_record(f), _picture(beside, 'test accuracy beside the record')]
-    parts += _said_here(f, left.append) if tested else []
+    if tested: parts += _said_here(f, left.append)
     parts.append(_every_epoch(h, left.append))
     if cfg: parts.append(_folded('Config', _table(sorted(cfg.items()), ('option', 'value'), 'text')))
     parts.append(_card_facts(folder/'README.md', left.append))
@@ -232,10 +296,11 @@ def run_report(
     title = f'{folder.name}: {cfg.get("run.model", "a run")} on {cfg.get("run.dataset", "unknown data")}'
     return _page(title, [_summary(h), *told, *parts])
 
-# %% ../../nbs/60_report.report.ipynb #d06b50be
-def reference_figures() -> dict: # plain values: claims, schedule, phases, shocks, recoveries, gap, steadiness, early stopping
+# %% ../../nbs/60_report.report.ipynb #75747ed4
+def reference_figures() -> dict: # claims, counts, schedule, phases, shocks, recoveries, gap, steadiness, early_stopping
     "What is to be said of the recorded run"
-    f,g = reference_run(),gap(reference_run())
+    f = reference_run()
+    g = gap(f)
     rules = [dict(patience=p, cycles=c) for p,c in ((5, False), (15, False), (28, False), (15, True))]
     return dict(claims=claims(), counts=claim_counts(),
                 schedule={k: list(v) if isinstance(v, tuple) else v for k,v in recover_schedule(f).items()},
@@ -244,15 +309,28 @@ def reference_figures() -> dict: # plain values: claims, schedule, phases, shock
                 steadiness=_plain_rows(steadiness(f).rename_axis('definition').reset_index()),
                 early_stopping=[r | replay(f, **r) for r in rules])
 
-# %% ../../nbs/60_report.report.ipynb #e92d1287
+# %% ../../nbs/60_report.report.ipynb #08d4ef39
 def _schedule_words(s):
     "The recovered schedule in sentences"
     (a,b),(lo,hi) = s['base_lr_interval'],s['eta_min_interval']
-    return (f'<p>A cosine with warm restarts every <b>{s["T_0"]}</b> epochs, from <b>{s["base_lr"]:g}</b> (the digits allow {a:.6f} to {b:.6f}) down to '
-            f'<b>{s["eta_min"]:g}</b> ({lo:.2g} to {hi:.2g}), explains {s["explained"]} of {s["rows"]} rows to their last digit, and no other length does.</p>'
-            f'<p>The log has a seam: rows 1 to {s["seam"]-1} show the rate of the <i>next</i> epoch, rows {s["seam"]} to {s["rows"]} the one in use, so that row '
-            f'{s["seam"]} repeats row {s["seam"]-1}. The program was stopped and started again there, most likely.</p>')
+    return (f'<p>A cosine with warm restarts every <b>{s["T_0"]}</b> epochs, '
+            f'from <b>{s["base_lr"]:g}</b> (the digits allow {a:.6f} to {b:.6f}) '
+            f'down to <b>{s["eta_min"]:g}</b> ({lo:.2g} to {hi:.2g}), '
+            f'explains {s["explained"]} of {s["rows"]} rows to their last digit, and no other length does.</p>'
+            f'<p>The log has a seam: rows 1 to {s["seam"]-1} show the rate of the <i>next</i> epoch, '
+            f'rows {s["seam"]} to {s["rows"]} the one in use, '
+            f'so that row {s["seam"]} repeats row {s["seam"]-1}. '
+            'The program was stopped and started again there, most likely.</p>')
 
+def _all_claims(cs, verdict):
+    "The claims with one verdict, folded; those that are contradicted lie open"
+    mine = [c for c in cs if c['verdict'] == verdict]
+    heads = dict(id='', statement='statement', section='where', stated='stated', measured='measured',
+                 evidence='evidence', why='why')
+    table = _table([[c[k] for k in heads] for c in mine], heads.values(), 'text')
+    return _folded(f'{verdict} ({len(mine)})', table, verdict == 'contradicted')
+
+# %% ../../nbs/60_report.report.ipynb #2c59c739
 def reference_report() -> str: # a self-contained HTML page
     "The recorded run, its schedule, its phases, and every statement about it"
     f,r = reference_run(),reference_figures()
@@ -261,18 +339,16 @@ def reference_report() -> str: # a self-contained HTML page
     stops = pd.DataFrame(r['early_stopping']).drop(columns='why').rename(columns=dict(cycles='judged at cycle ends'))
     parts = [f'<p>92 epochs of <code>resnet50-pytorch</code> on ImageNet-1K; best test accuracy <b>{best.test_acc:.2f} '
              f'%</b> in epoch {int(best.epoch)}. {said}.</p>',
-             _picture(plot_run(f), 'the recorded run'), '<h2>Schedule, recovered from the printed rates</h2>',
-             _schedule_words(r['schedule']), '<h2>Cycles</h2>', _columns(phases(f), 'cycle'), '<h2>Restarts</h2>',
-             _rows(shocks(f)), _rows(recoveries(f)), '<h2>Which loss was steadier?</h2>',
+             _picture(plot_run(f), 'the recorded run'),
+             '<h2>Schedule, recovered from the printed rates</h2>', _schedule_words(r['schedule']),
+             '<h2>Cycles</h2>', _columns(phases(f), 'cycle'),
+             '<h2>Restarts</h2>', _rows(shocks(f)), _rows(recoveries(f)),
+             '<h2>Which loss was steadier?</h2>',
              _table([list(d.values()) for d in r['steadiness']], ('definition', 'training', 'test')),
-             '<h2>Early stopping, replayed</h2>', _rows(stops), '<h2>Statements</h2>',
+             '<h2>Early stopping, replayed</h2>', _rows(stops),
+             '<h2>Statements</h2>',
              '<p>Evidence is the <i>record</i>, facts <i>published</i> by others, or the guide\'s own <i>formula</i>.</p>']
-    for v in r['counts']:
-        mine = [c for c in r['claims'] if c['verdict'] == v]
-        heads = dict(id='', statement='statement', section='where', stated='stated', measured='measured',
-                     evidence='evidence', why='why')
-        table = _table([[c[k] for k in heads] for c in mine], heads.values(), 'text')
-        parts.append(_folded(f'{v} ({len(mine)})', table, v == 'contradicted'))
+    parts += [_all_claims(r['claims'], v) for v in r['counts']]
     return _page('The run that reached 73.84 %', parts)
 
 def write_report(

@@ -60,6 +60,7 @@ def training_cbs(
     if cfg.pretrained or cfg.init_from: cbs.append(FreezeBody(min(cfg.freeze_epochs, cfg.epochs-1)))
     return cbs
 
+# %% ../../nbs/54_run.learner.ipynb #88a5b850
 def first_model(
     cfg, # a `Config`
     n_classes: int, # logits
@@ -75,6 +76,7 @@ def first_model(
                         f'({str(e).splitlines()[0]})') from None
     return model.train()
 
+# %% ../../nbs/54_run.learner.ipynb #a8d1473d
 def imagenet_learner(
     cfg, # a `Config`
     dls=None, # its `DataLoaders`, or your own; made from `cfg` where not given
@@ -103,7 +105,8 @@ def sample_sheet(
 ):
     "Draw 12 augmented training images with their classes; in a notebook they are shown as well"
     dl = learn.dls.train
-    twelve = dl.new(bs=min(12, len(dl.dataset)), **(dict(shard=(0,1)) if isinstance(dl, SeededDL) else {})) # whatever a batch holds
+    alone = dict(shard=(0,1)) if isinstance(dl, SeededDL) else {}
+    twelve = dl.new(bs=min(12, len(dl.dataset)), **alone) # whatever a batch holds
     twelve.bad_log = getattr(dl, 'bad_log', None)
     twelve.show_batch(max_n=12, nrows=3, ncols=4, figsize=(9,7.5))
     for ax in plt.gcf().axes: # fastai puts the words over the images
@@ -140,7 +143,8 @@ def found_rate(
     if not rank(): print(line, flush=True)
     if res is None and state: return cfg,None
     if res is None:
-        curve = range_test(learn, cfg.lr_finder_start_lr, cfg.lr_finder_end_lr, steps, num_workers=cfg.num_workers_lr_finder)
+        curve = range_test(learn, cfg.lr_finder_start_lr, cfg.lr_finder_end_lr, steps,
+                           num_workers=cfg.num_workers_lr_finder)
         save_finder(folder, res := finder_result(cfg, *curve))
     return apply_finder(cfg, res), res
 
@@ -150,17 +154,22 @@ def card_of(folder, cfg, found):
                 bool(found and found['suggested_lrs']['max_lr']))
 
 # %% ../../nbs/54_run.learner.ipynb #c5bfbec2
+def _what_fits(learn):
+    "The batch that fits, in words"
+    try: fits = batch_that_fits(learn)
+    except Exception: return 'make it smaller' # an estimate must not cost the message
+    return f'{fits*world_size()} fits' if fits else 'not even a batch of 2 fits: make --size smaller'
+
 def _too_large(learn, keep, cbs):
     "What to say, and save, when the device is out of memory"
     learn.precision.disarm()
     if world_size() == 1: # else the ranks would have to agree, and one of them is gone
-        with learn.added_cbs(cbs): keep.save_broken_off() # fastai has taken them off; what they remember belongs into the state
-    try: fits = batch_that_fits(learn)
-    except Exception: advice = 'make it smaller' # an estimate must not cost the message
-    else: advice = f'{fits*world_size()} fits' if fits else 'not even a batch of 2 fits: make --size smaller'
+        with learn.added_cbs(cbs): # fastai has taken them off; what they remember belongs into the state
+            keep.save_broken_off()
+    advice,device = _what_fits(learn),next(learn.model.parameters()).device
     last = f'; the newest state is {keep.files.last}' if keep.files.last else ''
-    return UserError(f'{next(learn.model.parameters()).device} is out of memory with --batch-size '
-                     f'{learn.cfg.batch_size}: {advice}; leave --no-amp out, which needs more{last}')
+    return UserError(f'{device} is out of memory with --batch-size {learn.cfg.batch_size}: {advice}; '
+                     f'leave --no-amp out, which needs more{last}')
 
 # %% ../../nbs/54_run.learner.ipynb #77fab10a
 def _write_config(cfg, folder):
@@ -186,20 +195,27 @@ def _nothing_to_do(cfg, state):
     return state['batch'] == 0 and state['epoch'] and _stop(cfg)(state['history']) or ''
 
 # %% ../../nbs/54_run.learner.ipynb #f513bfda
+def _about(learn, found):
+    "What every file of weights has beside them"
+    about = dict(config=config_to_dict(learn.cfg), class_ids=class_ids(learn), class_names=list(learn.dls.vocab),
+                 items=[len(learn.dls.train_ds), len(learn.dls.valid_ds)])
+    return about | (dict(lr_finder=found) if found else {})
+
 def _callbacks(learn, folder, state, path, cfg, found, start):
-    "What a fit of the command has beyond any other's"
+    "What a fit of the command has beyond any other's: (the saving one, the history, all of them)"
     schedule = make_schedule(cfg, len(learn.dls.train))
     if cfg.pretrained or cfg.init_from: schedule = head_first(schedule, cfg.lr_mult)
-    about = dict(config=config_to_dict(learn.cfg), class_ids=class_ids(learn), class_names=list(learn.dls.vocab),
-                 items=[len(learn.dls.train_ds), len(learn.dls.valid_ds)]) | (dict(lr_finder=found) if found else {})
-    keep = Checkpoints(folder, cfg.keep_last_n_checkpoints, about, cfg.checkpoint_minutes,
-                       cfg.max_hours and start+3600*cfg.max_hours, cfg.warmup_epochs)
+    deadline = cfg.max_hours and start+3600*cfg.max_hours
+    keep = Checkpoints(folder, cfg.keep_last_n_checkpoints, _about(learn, found), cfg.checkpoint_minutes, deadline,
+                       cfg.warmup_epochs)
     keep.files.last = path
     files = HistoryFiles(folder, state and state['history'], f'{cfg.model} on {cfg.dataset}', _stop(cfg))
-    goes_on = [Resume(state, say=False, then=lambda: _taken(learn, folder, state, path))] if state else []
-    return keep, files, [ScheduleCallback(schedule), files, keep, card_of(folder, cfg, found),
-                         *([BesideRecord(reference_run().test_acc)] if cfg.reference else []), StopEarly(), Signals(), *goes_on]
+    cbs = [ScheduleCallback(schedule), files, keep, card_of(folder, cfg, found), StopEarly(), Signals()]
+    if cfg.reference: cbs.append(BesideRecord(reference_run().test_acc))
+    if state: cbs.append(Resume(state, say=False, then=lambda: _taken(learn, folder, state, path)))
+    return keep, files, cbs
 
+# %% ../../nbs/54_run.learner.ipynb #c94a5403
 def _fit_run(learn, folder, state, path, start, bad, cbs):
     "The fit of `fit_config`, in its folder and from its state"
     if not state: _write_config(learn.cfg, folder)
@@ -223,6 +239,7 @@ def _fit_run(learn, folder, state, path, start, bad, cbs):
         print(f'stopped: --max-hours {cfg.max_hours:g} are over, and everything is saved; go on with --resume-from '
               f'{folder}', flush=True)
 
+# %% ../../nbs/54_run.learner.ipynb #9ef6db5f
 def _finished(learn, folder, state, path, why):
     "A run that is done: the learner gets its weights, and the folder what is missing"
     load_weights(learn, state)
@@ -236,9 +253,9 @@ def _finished(learn, folder, state, path, why):
 def fit_config(self:Learner,
     folder=None, # where the run's files go; None takes `cfg.checkpoint_dir`, or the next free `checkpoint_N`
     cbs=None, # more callbacks
-    resume=None, # True: go on with `folder`, or the newest `checkpoint_N`; a path: with this folder or state; None asks the config
+    resume=None, # True: go on with `folder` or the newest `checkpoint_N`; a path: with this; None asks the config
 ) -> Path: # the run's folder
-    "Train as `learn.cfg` says, with `metrics.json`, curves, states, the best model, config and model card in one folder"
+    "Train as `learn.cfg` says, with history, curves, states, the best model, config and model card in one folder"
     cfg,start = self.cfg,time.time()
     make_schedule(cfg, len(self.dls.train)) # what cannot be scheduled leaves no folder behind
     if cfg.lr_finder: finder_steps(cfg, len(self.dls.train)) # nor what cannot be searched

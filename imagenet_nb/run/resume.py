@@ -106,7 +106,8 @@ def check_run_state(
     good = dict(config=isinstance(s.get('config'), dict), class_ids=isinstance(s.get('class_ids'), list),
                 items=isinstance(items, list) and list(map(type, items)) == [int, int], history=_is_history(h))
     if not all(good.values()):
-        raise UserError(f'{path}: not a training state (missing or malformed: {", ".join(k for k in good if not good[k])})')
+        bad = ', '.join(k for k in good if not good[k])
+        raise UserError(f'{path}: not a training state (missing or malformed: {bad})')
 
 # %% ../../nbs/50_run.resume.ipynb #f60b9516
 def state_config(
