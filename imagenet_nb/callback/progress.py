@@ -60,6 +60,7 @@ class LogView:
         print(f'epoch {vals[0]}/{self.total}  ' + '  '.join(pairs), flush=True)
     def close(self): pass
 
+# %% ../../nbs/36_callback.progress.ipynb #690bc19a
 class TerminalView(LogView):
     "A bar that moves on one line, and a line for each finished epoch"
     every = .2
@@ -88,21 +89,33 @@ class NotebookView(LogView):
     def __init__(self, names, total_epochs):
         super().__init__(names, total_epochs)
         self.rows,self.state,self.handle = [],'',None
+
+    def _html(self):
+        if not self.rows: return self.state
+        heads = _row('th', [n.replace('accuracy', 'acc.').replace('_', ' ') for n in self.names])
+        body = ''.join(_row('td', r) for r in self.rows)
+        return f'<table style="font-size:.85em"><thead>{heads}</thead><tbody>{body}</tbody></table>{self.state}'
+
     def show(self):
         from IPython.display import display
-        heads = [n.replace('accuracy', 'acc.').replace('_', ' ') for n in self.names]
-        html = self.state if not self.rows else (
-            f'<table style="font-size:.85em"><thead>{_row("th", heads)}</thead><tbody>'
-            + ''.join(_row('td', r) for r in self.rows) + f'</tbody></table>{self.state}')
         text = '\n'.join('  '.join(map(str, r)) for r in [self.names, *self.rows]) if self.rows else ''
-        data = {'text/html': html, 'text/plain': text}
+        data = {'text/html': self._html(), 'text/plain': text}
         if self.handle is None: self.handle = display(data, raw=True, display_id=True)
         else: self.handle.update(data, raw=True)
+
     def update(self, i, text, left):
-        self.state = f'<progress value="{i}" max="{self.n}"></progress> {escape(self.what)} {i}/{self.n} · {escape(text)} · {clock(left)} left'
+        bar = f'<progress value="{i}" max="{self.n}"></progress>'
+        self.state = f'{bar} {escape(self.what)} {i}/{self.n} · {escape(text)} · {clock(left)} left'
         self.show()
-    def row(self, vals): self.rows.append(vals); self.state = ''; self.show()
-    def close(self): self.state = ''; self.show() if self.handle is not None else None
+
+    def row(self, vals):
+        self.rows.append(vals)
+        self.state = ''
+        self.show()
+
+    def close(self):
+        self.state = ''
+        if self.handle is not None: self.show()
 
 views = dict(notebook=NotebookView, terminal=TerminalView, log=LogView)
 
@@ -114,11 +127,15 @@ class Progress(RunCallback):
         view: str=None, # 'notebook', 'terminal' or 'log'; found out where not given
         miniters: int=1, # steps between two updates
         mininterval: float=None, # seconds between two updates; None: what suits the view
-    ): self.kind,self.view,self.old,self.miniters,self.mininterval,self.base = view,None,None,miniters,mininterval,None
+    ):
+        self.kind,self.miniters,self.mininterval = view,miniters,mininterval
+        self.view = self.old = self.base = self.last = None # view and fastai's logger while a fit lasts, see below
 
     def before_fit(self):
         if not hasattr(self.learn, 'recorder'): return
-        if rank(): self.old,self.learn.logger = self.learn.logger,noop; return
+        if rank():
+            self.old,self.learn.logger = self.learn.logger,noop
+            return
         self.view = views[self.kind or surroundings()](list(self.recorder.metric_names), self.n_epoch)
         if self.learn.logger not in (noop, self.write): self.old,self.learn.logger = self.learn.logger,self.write
 
@@ -127,42 +144,56 @@ class Progress(RunCallback):
         if self.view and len(log) == len(self.view.names): # an epoch that was broken off has fewer
             self.view.row([shown(n, v) for n,v in zip(self.view.names, log)])
 
-    def _begin(self, what):
-        if not self.view: return
-        self.view.begin(f'epoch {self.epoch+1}/{self.n_epoch} {what}', len(self.dl))
-        self.start = self.last = time.perf_counter()
-        self.base = None
-    def before_train(self): self._begin('training')
-    def before_validate(self): self._begin('testing')
-
-    def before_batch(self):
-        "A pass that goes on within an epoch begins with batches and items that were done earlier: they say nothing of the speed now"
-        if self.view and self.base is None: self.base = self.iter,self.recorder.items if self.training else 0
-
-    def after_batch(self):
-        now = time.perf_counter()
-        if not self.view or not hasattr(self, 'last') or (self.iter+1) % self.miniters: return
-        if now-self.last < (self.view.every if self.mininterval is None else self.mininterval): return
-        self.last = now
-        i = self.iter+1
-        self.view.update(i, self.text(now) if self.training else '', (now-self.start)/(i-self.base[0])*(len(self.dl)-i))
-
-    def text(self, now):
-        "Loss, accuracy, rate and speed of the pass under way"
-        loss = getattr(self.learn, 'smooth_loss', None)
-        parts = [] if loss is None else [f'loss={float(loss):.4f}']
-        parts += [f'acc={shown(m.name, m.value)}' for m in self.metrics if m.name == 'accuracy' and world_size() == 1]
-        return ', '.join(parts + [f'lr={self.opt.hypers[-1]["lr"]:.3g}',
-                                  f'{(self.recorder.items-self.base[1])*world_size()/(now-self.start):,.0f} images/s'])
-
-    def _end(self):
-        if self.view: self.view.end()
-    def after_train(self): self._end()
-    def after_validate(self): self._end()
     def after_fit(self):
         if self.view: self.view.close()
         if self.old is not None: self.learn.logger,self.old = self.old,None
         self.view = None
+
+# %% ../../nbs/36_callback.progress.ipynb #c296a6aa
+@patch
+def _begin(self:Progress, what):
+    if not self.view: return
+    self.view.begin(f'epoch {self.epoch+1}/{self.n_epoch} {what}', len(self.dl))
+    self.start = self.last = time.perf_counter()
+    self.base = None
+
+@patch
+def before_train(self:Progress): self._begin('training')
+@patch
+def before_validate(self:Progress): self._begin('testing')
+
+@patch
+def before_batch(self:Progress):
+    if self.view and self.base is None: self.base = self.iter,self.recorder.items if self.training else 0
+
+@patch
+def _end(self:Progress):
+    if self.view: self.view.end()
+@patch
+def after_train(self:Progress): self._end()
+@patch
+def after_validate(self:Progress): self._end()
+
+# %% ../../nbs/36_callback.progress.ipynb #57c547d4
+@patch
+def after_batch(self:Progress):
+    now,i = time.perf_counter(),self.iter+1
+    if not self.view or self.last is None or i % self.miniters: return
+    if now-self.last < (self.view.every if self.mininterval is None else self.mininterval): return
+    self.last = now
+    left = (now-self.start)/(i-self.base[0])*(len(self.dl)-i)
+    self.view.update(i, self.text(now) if self.training else '', left)
+
+@patch
+def text(self:Progress,
+    now: float, # seconds, as `time.perf_counter` gives them
+) -> str:
+    "Loss, accuracy, rate and speed of the pass under way"
+    loss = getattr(self.learn, 'smooth_loss', None)
+    parts = [] if loss is None else [f'loss={float(loss):.4f}']
+    if world_size() == 1: parts += [f'acc={shown(m.name, m.value)}' for m in self.metrics if m.name == 'accuracy']
+    speed = (self.recorder.items-self.base[1])*world_size()/(now-self.start)
+    return ', '.join(parts + [f'lr={self.opt.hypers[-1]["lr"]:.3g}', f'{speed:,.0f} images/s'])
 
 # %% ../../nbs/36_callback.progress.ipynb #1ea14686
 @patch

@@ -10,6 +10,7 @@ __all__ = ['strengths', 'grey_weights', 'warp_matrix', 'warp', 'centre_crop', 'r
 import math
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import NamedTuple
 import cv2, numpy as np, torch
 from fastai.vision.data import TensorBase, TensorImage, show_image # (it also teaches `show_batch` about images)
 from fastcore.basics import store_attr
@@ -34,7 +35,7 @@ def warp_matrix(
     return np.array([[c*f/size, -s*f/size, x + w/2 + f*(c*ux - s*uy)],
                      [s*h/size,  c*h/size, y + h/2 + h*(s*ux + c*uy)]])
 
-# %% ../../nbs/12_data.augment.ipynb #352fe08b
+# %% ../../nbs/12_data.augment.ipynb #d134d5ec
 def _taps(
     v: float, # variance of the blur, in pixels squared
 ) -> tuple: # (number of taps, standard deviation) for `cv2.GaussianBlur`
@@ -43,20 +44,34 @@ def _taps(
     if v < .55: return 3,(2*math.log((1-v)*2/v))**-.5 # 3 taps (v/2, 1-v, v/2) have exactly v
     return (5 if v < 1.2 else 7),v**.5
 
+# %% ../../nbs/12_data.augment.ipynb #65d4a2bf
+class _Axis(NamedTuple):
+    "What `warp` does along one axis of the input"
+    block: int # pixels averaged into one
+    taps: int # of the blur, in blocks
+    sd: float # its standard deviation, in blocks
+    start: int # first input pixel
+    n: int # number of blocks
+    row: tuple # of OpenCV's matrix, in blocks
+
 def _axis(
     a: float, b: float, t: float, # one row of the matrix: input coordinate = a·x + b·y + t
     size: int, # output side, px
-) -> tuple: # (block k, taps, sd, first input pixel, number of blocks, row of OpenCV's matrix)
-    "What `warp` has to do along one axis of the input"
-    shrink = math.hypot(a, b)
-    k = max(1, int(shrink/1.5)) # what is left to shrink is 1.5 to 3: at most 7 taps
-    taps,sd = _taps(((shrink/k)**2-1)/6 - (1-k**-2)/12)
-    margin = k*(taps//2+1) # for the blur and the interpolation
-    start = math.floor(t + (min(a, 0) + min(b, 0))*size) - margin
-    n = math.ceil(((abs(a) + abs(b))*size + 2*margin + 1)/k)
+) -> _Axis:
+    "Plan one axis: how much to average, how much to blur, which pixels to read"
+    shrink = math.hypot(a, b) # input pixels for each output pixel
+    block = max(1, int(shrink/1.5)) # what is left to shrink is 1.5 to 3: at most 7 taps
+    taps,sd = _taps(((shrink/block)**2-1)/6 - (1-block**-2)/12)
+    margin = block*(taps//2+1) # for the blur and the interpolation
+    first = t + (min(a, 0) + min(b, 0))*size # the smallest coordinate that any output pixel reads
+    reach = (abs(a) + abs(b))*size # from there to the largest
+    start = math.floor(first) - margin
+    n = math.ceil((reach + 2*margin + 1)/block)
     # OpenCV counts from the first pixel's centre: half a pixel in, half a pixel out
-    return k,taps,sd,start,n,(a/k, b/k, (t - start + (a+b)/2)/k - .5)
+    row = a/block,b/block,(t - start + (a+b)/2)/block - .5
+    return _Axis(block, taps, sd, start, n, row)
 
+# %% ../../nbs/12_data.augment.ipynb #acba0fb8
 def _region(
     img: np.ndarray, # H×W×3
     x: int, y: int, w: int, h: int, # corner and size; may reach beyond the image
@@ -76,12 +91,12 @@ def warp(
 ) -> np.ndarray: # size×size×3 uint8
     "Sample `img` along `matrix`, without aliasing; only the region needed is touched"
     one_thread()
-    (kx,tx,sx,x0,nx,mx),(ky,ty,sy,y0,ny,my) = (_axis(*row, size) for row in matrix.tolist())
-    r = _region(img, x0, y0, nx*kx, ny*ky)
-    if kx*ky > 1: r = cv2.resize(r, (nx, ny), interpolation=cv2.INTER_AREA)
-    if tx*ty > 1: r = cv2.GaussianBlur(r, (tx, ty), sx, None, sy, cv2.BORDER_REPLICATE)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(r, np.array([mx, my]), (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    x,y = (_axis(*row, size) for row in matrix.tolist())
+    img = _region(img, x.start, y.start, x.n*x.block, y.n*y.block)
+    if x.block*y.block > 1: img = cv2.resize(img, (x.n, y.n), interpolation=cv2.INTER_AREA)
+    if x.taps*y.taps > 1: img = cv2.GaussianBlur(img, (x.taps, y.taps), x.sd, None, y.sd, cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(img, np.array([x.row, y.row]), (size, size),
+                          flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
 
 # %% ../../nbs/12_data.augment.ipynb #ac9aba01
 def centre_crop(

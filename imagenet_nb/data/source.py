@@ -25,20 +25,27 @@ from .layout import open_tree
 from .loader import SeededDL
 
 # %% ../../nbs/15_data.source.ipynb #6b56f94f
-class Opener(Transform): # a Transform, because fastai wraps other objects in a function that no fresh worker can unpickle
+class Opener(Transform): # a `Transform`: fastai wraps other objects in a function that no fresh worker can unpickle
     "From an item of a `Source` to what `LazyImage` opens"
     def __init__(self,
         root='', # folder that stored paths are relative to
         rows=None, # rows of a Hub dataset
-    ): super().__init__(); self.root,self.rows = str(root),rows
+    ):
+        super().__init__()
+        self.root,self.rows = str(root),rows
+
     def __call__(self, o, **kwargs):
         x = o['x']
-        if self.rows is not None: im = self.rows[int(x)]['image']; return im['bytes'] or im['path']
+        if self.rows is not None:
+            im = self.rows[int(x)]['image']
+            return im['bytes'] or im['path']
         return os.path.join(self.root, os.fsdecode(x)) if isinstance(x, bytes) else x
 
 class Namer(Transform):
     "From an item to the word for its class"
-    def __init__(self, names): super().__init__(); self.names = names
+    def __init__(self, names):
+        super().__init__()
+        self.names = names
     def __call__(self, o, **kwargs): return self.names[o['y']]
 
 # %% ../../nbs/15_data.source.ipynb #2b684ce2
@@ -55,14 +62,16 @@ class Source:
     flip: bool=True # may an image be mirrored without changing its class?
 
 class Items(np.ndarray):
-    "A flat array of items; `iloc`, as of a data frame, keeps fastai's `Interpretation` from taking it for a single item"
+    "A flat array of items"
+    # as of a data frame: without it fastai's `Interpretation` takes the array for a single item
     @property
     def iloc(self): return self
 
 def _pack(train, valid, kind):
     "One structured array of training and validation items, each given as (x, y)"
     items = np.empty(len(train[1])+len(valid[1]), dtype=[('x', *kind), ('y', 'i4')])
-    for f,i in (('x',0), ('y',1)): items[f][:len(train[1])],items[f][len(train[1]):] = train[i],valid[i]
+    n = len(train[1])
+    for f,i in (('x',0), ('y',1)): items[f][:n],items[f][n:] = train[i],valid[i]
     return items.view(Items)
 
 imagenet_stats = ((.485,.456,.406), (.229,.224,.225))
@@ -101,7 +110,8 @@ def _fetched(what, root, fetch):
     there = Path(root).exists()
     try: return fetch()
     except (OSError, RuntimeError) as e:
-        if not there and Path(root).is_dir() and not any(Path(root).iterdir()): Path(root).rmdir() # made for the download
+        made = Path(root).is_dir() and not there # for the download
+        if made and not any(Path(root).iterdir()): Path(root).rmdir()
         raise UserError(f'--data-dir {root}: {what} is not there and could not be fetched ({e.__class__.__name__}); '
                         f'with a network it is fetched by itself, else unpack it there') from None
 

@@ -9,6 +9,7 @@ __all__ = ['StaticWidget', 'figure_png', 'tried', 'get_ipywidgets', 'is_static',
 import io, os, threading
 from base64 import b64encode
 from html import escape
+from fastcore.basics import patch
 from ..callback.progress import surroundings
 from ..core import UserError
 
@@ -22,8 +23,10 @@ class StaticWidget:
     ): self.text,self.html,self.png = text,html,png
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        rich = {'image/png': b64encode(self.png).decode()} if self.png else {'text/html': self.html} if self.html else {}
-        return {'text/plain': self.text} | rich
+        res = {'text/plain': self.text}
+        if self.png: res['image/png'] = b64encode(self.png).decode()
+        elif self.html: res['text/html'] = self.html
+        return res
 
     def __repr__(self): return self.text
 
@@ -32,7 +35,9 @@ def figure_png(
     fig, # a matplotlib figure, best made by `Figure` and not by pyplot: a thread may be the one who draws
 ) -> bytes:
     "A figure as a small PNG"
-    with io.BytesIO() as f: fig.savefig(f, format='png', dpi=80); return f.getvalue()
+    with io.BytesIO() as f:
+        fig.savefig(f, format='png', dpi=80)
+        return f.getvalue()
 
 def tried(
     draw, # gives a `StaticWidget`, or raises `UserError`
@@ -69,25 +74,15 @@ class Panel:
     ):
         w = get_ipywidgets()
         self.controls,self.draw,self.shown,self.lock = controls,draw,shown or (lambda vals: vals),threading.Lock()
-        self.picture,self.table = w.Image(format='png', layout=dict(max_width='100%', align_self='flex-start')),w.HTML()
+        self.picture = w.Image(format='png', layout=dict(max_width='100%', align_self='flex-start'))
+        self.table = w.HTML()
         self.text = w.Textarea(layout=dict(width='330px', height='230px'))
         self.copied = w.VBox([w.HTML(f'<b>{escape(copy)}</b>'), self.text])
-        below = [self.table] + [self.copied]*bool(copy)
+        below = [self.table, self.copied] if copy else [self.table]
         flow = dict(display='flex', flex_flow='row wrap', align_items='flex-start')
         self.box = w.VBox([w.Box(list(controls.values()), layout=flow), self.picture, w.Box(below, layout=flow)])
         for c in controls.values(): c.observe(self.update, 'value')
         self.update()
-
-    def update(self, *_):
-        "Draw again; called by the controls, and by whoever knows of news"
-        with self.lock:
-            vals = {k: c.value for k,c in self.controls.items()}
-            names = self.shown(vals)
-            for k,c in self.controls.items(): c.layout.display = None if k in names else 'none'
-            self.still = s = tried(self.draw, **vals)
-            for o in (self.picture, self.copied): o.layout.display = None if s.png else 'none' # a mistake is not to be copied
-            if s.png: self.picture.value = s.png
-            self.table.value,self.text.value = s.html,s.text if s.png else ''
 
     def close(self):
         "Take the panel off the screen"
@@ -96,3 +91,16 @@ class Panel:
     def _repr_mimebundle_(self, include=None, exclude=None):
         view = dict(version_major=2, version_minor=0, model_id=self.box.model_id)
         return {'application/vnd.jupyter.widget-view+json': view} | self.still._repr_mimebundle_()
+
+# %% ../../nbs/61_report.panel.ipynb #c7595f95
+@patch
+def update(self:Panel, *_):
+    "Draw again; called by the controls, and by whoever knows of news"
+    with self.lock:
+        vals = {k: c.value for k,c in self.controls.items()}
+        names = self.shown(vals)
+        for k,c in self.controls.items(): c.layout.display = None if k in names else 'none'
+        self.still = s = tried(self.draw, **vals)
+        self.picture.layout.display = self.copied.layout.display = None if s.png else 'none' # no copy of a mistake
+        if s.png: self.picture.value = s.png
+        self.table.value,self.text.value = s.html,s.text if s.png else ''

@@ -347,7 +347,7 @@ def reference_report() -> str: # a self-contained HTML page
              _table([list(d.values()) for d in r['steadiness']], ('definition', 'training', 'test')),
              '<h2>Early stopping, replayed</h2>', _rows(stops),
              '<h2>Statements</h2>',
-             '<p>Evidence is the <i>record</i>, facts <i>published</i> by others, or the guide\'s own <i>formula</i>.</p>']
+             "<p>Evidence: the <i>record</i>, facts <i>published</i> by others, or the guide's own <i>formula</i>.</p>"]
     parts += [_all_claims(r['claims'], v) for v in r['counts']]
     return _page('The run that reached 73.84 %', parts)
 

@@ -14,6 +14,7 @@ from html import escape
 from pathlib import Path
 import numpy as np, torch
 from matplotlib.figure import Figure
+from fastcore.basics import patch
 from PIL import Image
 from ..callback.history import read_history
 from ..callback.mixup import mix_inputs
@@ -34,7 +35,7 @@ _stops = dict(initial_lr=_rates, eta_min=[0., *_rates], warmup_start_lr=[0., *_r
               eta_min_no_restart=[0., *_rates], max_lr=[0., *_rates], T_max=range(301),
               pct_start=[i/20 for i in range(1, 20)],
               div_factor=[1., 2., 5., 10., 25., 50., 100.], final_div_factor=[10.**i for i in range(7)])
-_unset = dict(T_max='all after the warmup', max_lr='as initial_lr') # None in the config; 0 on a slider, which knows no None
+_unset = dict(T_max='all after the warmup', max_lr='as initial_lr') # None in the config, 0 on a slider
 
 def _control(name, v):
     "The control for the value `v` of the config's field `name`"
@@ -44,9 +45,11 @@ def _control(name, v):
     elif isinstance(v, bool): c = w.Checkbox(value=v, **look)
     elif name in _whole: c = w.IntSlider(v, min=_whole[name][0], max=max(_whole[name][1], v), **look)
     else:
-        stops = [(_unset[name] if o == 0 and name in _unset else f'{o:g}', o) for o in sorted({*_stops[name], v})]
+        def word(o): return _unset[name] if o == 0 and name in _unset else f'{o:g}'
+        stops = [(word(o), o) for o in sorted({*_stops[name], v})]
         c = w.SelectionSlider(options=stops, value=v, **look)
-    setattr(c, 'tooltip' if c.has_trait('tooltip') else 'description_tooltip', f.metadata['help']) # ipywidgets 8, else 7
+    tip = 'tooltip' if c.has_trait('tooltip') else 'description_tooltip' # ipywidgets 8, else 7
+    setattr(c, tip, f.metadata['help'])
     return c
 
 # %% ../../nbs/62_report.widgets.ipynb #35a163ea
@@ -129,7 +132,8 @@ def _opened(o):
     try: res.decode()
     except UserError: raise
     except OSError as e:
-        raise UserError(f'{o}: no image can be read there ({e.strerror}): give a path, an array or a PIL image') from None
+        raise UserError(f'{o}: no image can be read there ({e.strerror}): '
+                        'give a path, an array or a PIL image') from None
     return res
 
 def _draw_augmented(image, other, **vals):
@@ -137,7 +141,9 @@ def _draw_augmented(image, other, **vals):
     pics = augmented(image, other, **vals)
     k = max(1, 96//vals['size'])
     wide = [np.pad(p.repeat(k, 0).repeat(k, 1), ((0, 0), (0, 4), (0, 0)), constant_values=255) for p in pics]
-    with io.BytesIO() as f: Image.fromarray(np.concatenate(wide, 1)[:,:-4]).save(f, 'PNG'); png = f.getvalue()
+    with io.BytesIO() as f:
+        Image.fromarray(np.concatenate(wide, 1)[:,:-4]).save(f, 'PNG')
+        png = f.getvalue()
     words = (f'{vals["strength"]} augmentation at {vals["size"]} px, seed {vals["seed"]}, λ {vals["lam"]:g}: '
              f'as in validation, then epochs 1 to {len(pics)-1}')
     return StaticWidget(words, escape(words), png)
@@ -167,52 +173,68 @@ def _begun(folder):
     if not folder.is_dir(): return 'there is no such folder (yet?)'
     times = sorted((p.stat().st_mtime, p.name) for p in folder.iterdir() if not p.name.endswith('.tmp'))
     if not times: return 'no epoch is finished yet'
-    ago = lambda t: clock(max(0, time.time()-t))
-    return (f'no epoch is finished yet; it began {ago(times[0][0])} ago, and wrote {times[-1][1]} '
-            f'{ago(times[-1][0])} ago')
+    first,last = (clock(max(0, time.time()-t)) for t,_ in (times[0], times[-1]))
+    return f'no epoch is finished yet; it began {first} ago, and wrote {times[-1][1]} {last} ago'
 
-def run_progress(
-    folder, # of a run: `checkpoint_N`
-) -> dict: # history, done, total (epochs; None where config.json does not say), each and left (seconds, or None), ended, line
-    "How far the run in `folder` is, from its `metrics.json` and `config.json`"
-    folder = Path(folder)
-    try: since = int(time.time()-(folder/'metrics.json').stat().st_mtime) # seconds in the epoch under way
-    except OSError: raise UserError(f'{folder.absolute().name}: {_begun(folder)}') from None
+def _total_epochs(folder):
+    "The epochs that `config.json` asks for; None where it does not say"
     try:
         d = parse_json((folder/'config.json').read_text(encoding='utf-8'), 'config.json')
-        total = config_from_dict(d, warn=lambda s: None).get('epochs')
-    except (OSError, ValueError): total = None # a damaged or foreign config costs the percentage, not the curves
-    h = read_history(folder)
+        return config_from_dict(d, warn=lambda s: None).get('epochs')
+    except (OSError, ValueError): return None # a damaged or foreign config costs the percentage, not the curves
+
+def _progress_line(name, h, done, total, each, left, ended):
+    "How far a run is, in words"
+    if why := h.get('stopped'): when = f'stopped: {why}'
+    elif ended: when = 'finished'
+    else: when = 'time left unknown' if left is None else f'{clock(left)} left'
+    parts = [f'epoch {done} of {total}' if total else f'epoch {done}']
+    if each: parts.append(f'{clock(each)} an epoch')
+    parts.append(when)
+    if best := h['best_epoch']: parts.append(f'best test accuracy {h["best_test_accuracy"]:.2f} % (epoch {best})')
+    return f'{name}: ' + ' · '.join(parts)
+
+# %% ../../nbs/62_report.widgets.ipynb #c625c0cf
+def run_progress(
+    folder, # of a run: `checkpoint_N`
+) -> dict: # history, done, total (epochs, or None), each and left (seconds, or None), ended, line
+    "How far the run in `folder` is, from its `metrics.json` and `config.json`"
+    folder = Path(folder)
+    name = folder.absolute().name
+    try: since = int(time.time()-(folder/'metrics.json').stat().st_mtime) # seconds in the epoch under way
+    except OSError: raise UserError(f'{name}: {_begun(folder)}') from None
+    total,h = _total_epochs(folder),read_history(folder)
     for k in _drawn: h[k] = [np.nan if v is None else float(v) for v in h[k]]
-    secs,best = [v for v in h['seconds'] if v is not None and np.isfinite(v)],h['best_epoch']
-    best = f'best test accuracy {h["best_test_accuracy"]:.2f} % (epoch {best})' if best else ''
-    done,each,why = len(h['epochs']),float(np.median(secs)) if secs else None,h.get('stopped')
+    done,secs = len(h['epochs']),[v for v in h['seconds'] if v is not None and np.isfinite(v)]
+    each = float(np.median(secs)) if secs else None
     left = max(0, each*(total-done) - min(since, each)) if each is not None and total else None
-    ended = bool(why) or total is not None and done >= total
-    when = f'stopped: {why}' if why else 'finished' if ended else 'time left unknown' if left is None else f'{clock(left)} left'
-    line = [f'epoch {done} of {total}' if total else f'epoch {done}', f'{clock(each)} an epoch' if each else '', when,
-            best]
-    line = f'{folder.absolute().name}: ' + ' · '.join(filter(None, line))
-    return dict(history=h, done=done, total=total, each=each, left=left, ended=ended, line=line)
+    ended = bool(h.get('stopped')) or total is not None and done >= total
+    return dict(history=h, done=done, total=total, each=each, left=left, ended=ended,
+                line=_progress_line(name, h, done, total, each, left, ended))
 
 # %% ../../nbs/62_report.widgets.ipynb #786c126a
+def _draw_reference(axes, last):
+    "The recorded run as a band from its training to its test curve, and its rate"
+    from imagenet_nb.record.run import reference_run
+    r,(a,b,c) = reference_run().query('epoch <= @last'),axes
+    for ax,kind in ((a, 'acc'), (b, 'loss')):
+        ax.fill_between(r.epoch, r[f'train_{kind}'], r[f'test_{kind}'], color='grey', alpha=.3, lw=0,
+                        label='recorded run')
+    c.plot(r.epoch, r.lr, color='grey', alpha=.5)
+
 def _draw_run(p, reference):
-    "Accuracy, loss and rate of a run, the recorded one as a band from its training to its test curve"
-    h,last,fig = p['history'],max(p['total'] or 0, p['done'], 2),Figure(figsize=(9, 2.6), layout='constrained')
-    a,b,c = fig.subplots(1, 3)
-    if reference:
-        from imagenet_nb.record.run import reference_run
-        r = reference_run().query('epoch <= @last')
-        for ax,kind in ((a, 'acc'), (b, 'loss')):
-            ax.fill_between(r.epoch, r[f'train_{kind}'], r[f'test_{kind}'], color='grey', alpha=.3, lw=0,
-                            label='recorded run')
-        c.plot(r.epoch, r.lr, color='grey', alpha=.5)
+    "Accuracy, loss and rate of a run, over the recorded one"
+    h,last = p['history'],max(p['total'] or 0, p['done'], 2)
+    fig = Figure(figsize=(9, 2.6), layout='constrained')
+    axes = a,b,c = fig.subplots(1, 3)
+    if reference: _draw_reference(axes, last)
     for ax,kind in ((a, 'accuracies'), (b, 'losses')):
         for o,col in (('train', 'C1'), ('test', 'C0')):
             ax.plot(h['epochs'], h[f'{o}_{kind}'], color=col, marker='.', label=o)
     c.plot(h['epochs'], h['learning_rates'], color='C2', marker='.')
-    for ax,name in ((a, 'accuracy (%)'), (b, 'loss'), (c, 'learning rate')):
-        ax.set(xlabel='epoch', ylabel=name, xlim=(.5, last+.5)); ax.grid(alpha=.25)
+    for ax,name in zip(axes, ('accuracy (%)', 'loss', 'learning rate')):
+        ax.set(xlabel='epoch', ylabel=name, xlim=(.5, last+.5))
+        ax.grid(alpha=.25)
         ax.xaxis.get_major_locator().set_params(integer=True)
     a.legend(fontsize=8)
     fig.suptitle(p['line'], fontsize=9)
@@ -233,10 +255,17 @@ class RunPanel(Panel):
         self.thread,self.quit = None,threading.Event()
         super().__init__({}, self._draw)
         self.button = get_ipywidgets().Button(description='refresh', icon='refresh')
-        self.button.on_click(lambda _: (self.update(), self.follow()))
+        self.button.on_click(self._asked)
         self.box.children = (self.button, *self.box.children)
-        self.box.observe(lambda change: change['new'] is None and self.quit.set(), 'comm') # it was closed, by whomever
+        self.box.observe(self._closed, 'comm')
         self.follow()
+
+    def _asked(self, button):
+        self.update()
+        self.follow()
+
+    def _closed(self, change): # by whomever
+        if change['new'] is None: self.quit.set()
 
     def _draw(self):
         self.each = self.ended = None
@@ -244,33 +273,43 @@ class RunPanel(Panel):
         self.each,self.ended = p['each'],p['ended']
         return _draw_run(p, self.reference)
 
-    def follow(self):
-        "Look for news from now on, in place of any other panel on this folder"
-        if self.ended or self.box.comm is None: return
-        if (old := self.followed.get(self.folder)) is not None: old.quit.set()
-        self.quit = threading.Event()
-        self.followed[self.folder] = self
-        self.thread = threading.Thread(target=self._look, args=(self.quit,), daemon=True,
-                                       name=f'follow {self.folder.name}')
-        self.thread.start()
+# %% ../../nbs/62_report.widgets.ipynb #b10f3288
+@patch
+def follow(self:RunPanel):
+    "Look for news from now on, in place of any other panel on this folder"
+    if self.ended or self.box.comm is None: return
+    if (old := self.followed.get(self.folder)) is not None: old.quit.set()
+    self.quit = threading.Event()
+    self.followed[self.folder] = self
+    name = f'follow {self.folder.name}'
+    self.thread = threading.Thread(target=self._look, args=(self.quit,), daemon=True, name=name)
+    self.thread.start()
 
-    def _stamp(self):
-        try: s = (self.folder/'metrics.json').stat(); return s.st_mtime_ns,s.st_size
-        except OSError: return None
+@patch
+def _stamp(self:RunPanel):
+    "Changes whenever the history does; None where there is none"
+    try: s = (self.folder/'metrics.json').stat()
+    except OSError: return None
+    return s.st_mtime_ns,s.st_size
 
-    def _look(self, quit):
-        seen,news = None,time.monotonic()
-        drawn = news
-        try:
-            while not quit.wait(self.every) and (now := time.monotonic())-news < max(self.idle, 5*(self.each or 0)):
-                if (stamp := self._stamp()) != seen: seen,news = stamp,now
-                elif seen and now-drawn < 30: continue # else only the clock goes on
-                drawn = now
-                self.update()
-                if self.ended: break
-        finally:
-            if self.quit is quit and self.followed.get(self.folder) is self: del self.followed[self.folder]
+@patch
+def _look(self:RunPanel, quit):
+    "Draw what is new until there is nothing more to come"
+    seen,news = None,time.monotonic()
+    drawn = news
+    try:
+        while not quit.wait(self.every):
+            now,stamp = time.monotonic(),self._stamp()
+            if now-news >= max(self.idle, 5*(self.each or 0)): break # nothing has happened for long
+            if stamp != seen: seen,news = stamp,now
+            elif seen and now-drawn < 30: continue # else only the clock goes on
+            drawn = now
+            self.update()
+            if self.ended: break
+    finally:
+        if self.quit is quit and self.followed.get(self.folder) is self: del self.followed[self.folder]
 
+# %% ../../nbs/62_report.widgets.ipynb #e57fab84
 def run_dashboard(
     folder, # of the run: `checkpoint_N`; it may still be empty
     every: float=2., # seconds between two looks at its `metrics.json`
@@ -285,7 +324,9 @@ def run_dashboard(
 _columns = ('id', 'statement', 'section', 'stated', 'measured', 'verdict', 'why')
 _colours = {'holds': '#2e8b57', 'contradicted': '#c0392b'}
 
-def _said(v): return '–' if v is None else ', '.join(map(_said, v)) if isinstance(v, (list, tuple)) else str(v)
+def _said(v):
+    if v is None: return '–'
+    return ', '.join(map(_said, v)) if isinstance(v, (list, tuple)) else str(v)
 
 def _draw_claims(all_claims, verdict='', section='', text=''):
     "A table of the claims with this verdict (any: ''), in this section, that contain `text`"
