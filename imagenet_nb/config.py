@@ -95,8 +95,7 @@ class Config:
     epochs: int = option(100, 'passes over the training set', _train, least=1, most=100_000)
     batch_size: int = option(256, 'items in a step, over all ranks together', _train, least=2)
     device: str = option('auto', 'where to compute (cuda:1 is the second GPU)', _train,
-                         choices=('auto', 'cuda', 'mps', 'cpu'), 
-                         pattern=r'cuda:\d+')
+                         choices=('auto', 'cuda', 'mps', 'cpu'), pattern=r'cuda:\d+')
     max_hours: float|None = option(None, 'stop after so many hours, with everything saved', _train, above=0)
     seed: int = option(42, 'the one seed from which all randomness of the run follows', _train, least=0)
 
@@ -129,9 +128,8 @@ class Config:
     override_config: bool = option(False, 'go on although model, data or batch size are others than before', _ckpt,
                                    saved=False)
     checkpoint_minutes: float = option(10., 'save the state within an epoch this often', _ckpt, above=0)
-    keep_last_n_checkpoints: int = option(5,
-                                          'newest epoch states to keep (-1 all, 0 only breakpoints, best and newest)',
-                                          _ckpt, least=-1)
+    keep_last_n_checkpoints: int = option(5, 'newest epoch states to keep '
+                                             '(-1 all, 0 only breakpoints, best and newest)', _ckpt, least=-1)
 
     visualize_samples: bool = option(False, 'draw 12 augmented training images into the folder of the run', _see)
     reference: str|None = option(None, 'say after each epoch how far ahead of this recorded run it is', _see,
@@ -182,20 +180,17 @@ class Config:
     lr_finder_start_lr: float = _key(1e-5, 'rate of its first step', 'lr_finder.start_lr', above=0)
     lr_finder_end_lr: float = _key(10., 'rate of its last step', 'lr_finder.end_lr', above=0)
     lr_finder_method: str = _key('steepest_gradient', 'how a rate is read from the curve',
-                                 'lr_finder.selection_method', 
+                                 'lr_finder.selection_method',
                                  choices=('steepest_gradient', 'before_divergence', 'valley', 'manual'))
     lr_finder_batches_per_epoch: int|None = _key(None, 'batches that count as a pass', 'lr_finder.batches_per_epoch',
                                                  least=1)
     lr_finder_batch_percent: float|None = _key(None, 'the same as a percentage of all batches (neither: 200 batches)',
                                                'lr_finder.batch_percent', above=0)
 
-    patience: int = _key(15,
-                         'stop after so many epochs without a better test accuracy '
-                         '(with restarts: judged when a cycle ends)',
-                         
-                         'early_stopping.patience', least=1)
-    num_workers: int|None = _key(None,
-                                 'processes that load images (default: by the machine; 0 loads in the main process)', 
+    patience: int = _key(15, 'stop after so many epochs without a better test accuracy '
+                             '(with restarts: judged when a cycle ends)', 'early_stopping.patience', least=1)
+    num_workers: int|None = _key(None, 'processes that load images '
+                                       '(default: by the machine; 0 loads in the main process)',
                                  'data_loader.num_workers', least=0, most=1024)
     num_workers_lr_finder: int|None = _key(None, 'the same for the range test (default: num_workers)',
                                            'data_loader.num_workers_lr_finder', least=0, most=1024)
