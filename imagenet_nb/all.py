@@ -30,8 +30,9 @@ from .record.run import reference_run
 from .run.card import run_summary
 from .run.learner import imagenet_learner, load_model
 from .run.plan import advice, make_plan, plan_text
-from .report.report import compare
-from .report.widgets import augmentation_explorer, claims_browser, run_dashboard, schedule_explorer
+from .report.compare import compare
+from .report.dashboard import run_dashboard
+from .report.widgets import augmentation_explorer, claims_browser, schedule_explorer
 
 # %% ../nbs/71_all.ipynb #d5e7939b
 __all__ = [o for o in globals() if not o.startswith('_')] # nbdev lists what a module defines; this one only passes on

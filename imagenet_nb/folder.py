@@ -106,8 +106,7 @@ def set_aside_later(
     folder, # a run's folder
     path=None, # the state to go on from; None begins anew
 ):
-    """Put aside the states that do not lie before the one at `path`; where that one had been put aside itself, it gets its
-    own name back"""
+    "Put aside the states that do not lie before the one at `path`; that one gets back its own name"
     path = path and Path(path)
     at = _position(path.name) if path else None
     for pos,p in saved_states(folder).items():
@@ -154,7 +153,7 @@ def _acquired(path, folder):
 def lock(
     folder, # a run's folder
 ) -> bool: # True: it is locked now, and whoever asked unlocks it; False: this process holds it already
-    "Hold `folder`, also where it was deleted and made again; `UserError`: another process does, `OSError`: the disk refuses"
+    "Hold `folder`, made again or not; `UserError`: another process holds it, `OSError`: the disk refuses"
     key,path = (os.getpid(), Path(folder).resolve()),Path(folder)/'.lock'
     mine = _held.get(key)
     if mine and path.exists() and path.stat().st_ino == mine[1]: return False
@@ -168,7 +167,8 @@ def unlock(
     folder, # which this process holds
 ):
     "Let go of `folder`"
-    with suppress(OSError): (Path(folder)/'.lock').unlink() # while it is held; one that a killed process leaves holds nothing
+    # while it is held; the file that a killed process leaves holds nothing
+    with suppress(OSError): (Path(folder)/'.lock').unlink()
     if mine := _held.pop((os.getpid(), Path(folder).resolve()), None): mine[0].release(force=True)
 
 # %% ../nbs/02_folder.ipynb #c76997c6

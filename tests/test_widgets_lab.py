@@ -61,7 +61,7 @@ def train_to(folder, hist, n, total=3):
 def test_a_slider_moves_the_plot_and_a_reload_keeps_the_run(tmp_path):
     run,hist = tmp_path/'checkpoint_1',new_history()
     run.mkdir(); train_to(run, hist, 1)
-    code = ['from imagenet_nb.report.widgets import run_dashboard, schedule_explorer\nschedule_explorer()', 'run_dashboard("checkpoint_1", every=.2)']
+    code = ['from imagenet_nb.report.dashboard import run_dashboard\nfrom imagenet_nb.report.widgets import schedule_explorer\nschedule_explorer()', 'run_dashboard("checkpoint_1", every=.2)']
     kernel = dict(kernelspec=dict(name='python3', display_name='python3', language='python'))
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(o) for o in code], metadata=kernel), tmp_path/'touch.ipynb')
     with browser_page() as page, lab(tmp_path) as url:
