@@ -91,7 +91,7 @@ def get(self:FileCache, paths, decode):
 
 @patch
 def put(self:FileCache, paths, rows, decode):
-    "Remember the `rows` that `_look_all` has made of `paths`"
+    "Remember the `rows` that were made of `paths`"
     new = [(os.fsencode(p), *r[:2], int(decode), *r[2:]) for p,r in zip(paths, rows) if r[0] >= 0]
     if self.db is None: return
     with suppress(sqlite3.Error), self.db:
