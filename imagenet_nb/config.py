@@ -67,7 +67,7 @@ def check_model_name(
                         f'try wideresnet{low}-{width} or wideresnet{low+6}-{width}')
     return name
 
-# %% ../nbs/01_config.ipynb #d99f1b85
+# %% ../nbs/01_config.ipynb #9a0909d4
 _data,_train,_ranks,_opt = 'Model & Dataset', 'Training Parameters', 'Multi-GPU Training', 'Optimizer & Scheduler'
 _aug,_feat,_stop = 'Augmentation & Regularization', 'Training Features', 'Early Stopping'
 _ckpt,_see,_hub,_json = 'Checkpoint Management', 'Visualization', 'HuggingFace Integration', 'JSON file only'
@@ -75,8 +75,8 @@ _ckpt,_see,_hub,_json = 'Checkpoint Management', 'Visualization', 'HuggingFace I
 def _key(default, help, key, **kwargs): return option(default, help, _json, flag=False, key=key, **kwargs)
 
 @dataclass
-class Config:
-    "Everything that decides what a run is"
+class _Data:
+    "What is learned, and by which model"
     model: str = option('wideresnet28-10',
                         'architecture: resnet50, resnet50-pytorch, wideresnet<depth>-<width>, timm/<name>', _data)
     dataset: str = option('cifar100', 'what to learn', _data, choices=dataset_names)
@@ -88,38 +88,45 @@ class Config:
     pretrained: bool = option(False, 'start from published weights with a new head, and fine-tune', _data)
     init_from: str|None = option(None, 'fine-tune the weights of a file, a run or a Hub repository, with a new head',
                                  _data)
-
     max_bad_files: float = option(0.001, 'share of the files that may be unreadable before the run stops', _data,
                                   least=0, most=1)
 
+# %% ../nbs/01_config.ipynb #d4770fa0
+@dataclass
+class _Training(_Data):
+    "How long, where, and in how many processes"
     epochs: int = option(100, 'passes over the training set', _train, least=1, most=100_000)
     batch_size: int = option(256, 'items in a step, over all ranks together', _train, least=2)
     device: str = option('auto', 'where to compute (cuda:1 is the second GPU)', _train,
                          choices=('auto', 'cuda', 'mps', 'cpu'), pattern=r'cuda:\d+')
     max_hours: float|None = option(None, 'stop after so many hours, with everything saved', _train, above=0)
     seed: int = option(42, 'the one seed from which all randomness of the run follows', _train, least=0)
-
     multi_gpu: bool = option(False, 'one process a GPU, under torchrun: DistributedDataParallel', _ranks, saved=False)
     sync_bn: bool = option(False, 'batch normalization over all ranks together', _ranks)
 
+# %% ../nbs/01_config.ipynb #f6185ed8
+@dataclass
+class _Recipe(_Training):
+    "What decides the accuracy"
     optimizer: str = option('sgd', 'optimizer', _opt, choices=('sgd', 'adam', 'adamw'))
     scheduler: str = option('cosine', 'schedule: cosine with warm restarts, one cosine, or one-cycle', _opt,
                             choices=('cosine', 'cosine_no_restart', 'onecycle'))
-
     augmentation: str = option('strong', 'how much the training images are changed', _aug,
                                choices=('none', 'weak', 'strong'))
     mixup: bool = option(True, 'train without MixUp', _aug)
     mixup_alpha: float = option(0.2, 'MixUp: both parameters of the Beta distribution', _aug, above=0)
     mixup_per_image: bool = option(False, 'MixUp: a coefficient for each image instead of one for the batch', _aug)
     label_smoothing: float = option(0.1, 'share of the target spread over all classes', _aug, least=0, below=1)
-
     amp: bool = option(True, 'train in fp32, without mixed precision', _feat)
     gradient_clip: float = option(1.0, 'largest norm of the gradient; 0 leaves it alone', _feat, least=0)
     lr_finder: bool = option(False, 'look for the learning rate before training, and use it', _feat)
-
     target_accuracy: float|None = option(None, 'test accuracy to reach, in percent', _stop, above=0)
     enable_target_early_stopping: bool = option(False, 'stop when --target-accuracy is reached', _stop)
 
+# %% ../nbs/01_config.ipynb #f155b65c
+@dataclass
+class _Folder(_Recipe):
+    "What is kept, shown and sent"
     checkpoint_dir: str|None = option(None, 'folder of the run (default: the next free checkpoint_N)', _ckpt,
                                       saved=False)
     resume_from: str|None = option(None, 'go on with the run in this folder, or from this one state', _ckpt,
@@ -130,23 +137,24 @@ class Config:
     checkpoint_minutes: float = option(10., 'save the state within an epoch this often', _ckpt, above=0)
     keep_last_n_checkpoints: int = option(5, 'newest epoch states to keep '
                                              '(-1 all, 0 only breakpoints, best and newest)', _ckpt, least=-1)
-
     visualize_samples: bool = option(False, 'draw 12 augmented training images into the folder of the run', _see)
     reference: str|None = option(None, 'say after each epoch how far ahead of this recorded run it is', _see,
                                  choices=('7384',))
-
     hf_token: str|None = option(None, 'token for gated datasets and uploads (or log in once with `hf auth login`)',
                                 _hub, secret=True)
     hf_repo: str|None = option(None, 'upload the finished run to this model repository, such as username/model-name',
                                _hub)
 
+# %% ../nbs/01_config.ipynb #8475e888
+@dataclass
+class _Rates(_Folder):
+    "The rate, in the JSON file only"
     initial_lr: float|None = _key(None, 'highest rate (default: 0.05 for sgd, 0.001 for adam and adamw)',
                                   'optimizer.initial_lr', above=0)
     momentum: float = _key(0.9, 'momentum of sgd (Nesterov), first beta of adam and adamw', 'optimizer.momentum',
                            least=0, below=1)
     weight_decay: float = _key(1e-4, 'weight decay', 'optimizer.weight_decay', least=0)
     wd_bn_bias: bool = _key(False, 'let weight decay act on biases and normalization too', 'optimizer.wd_bn_bias')
-
     lr_update: str = _key('epoch', 'when the cosine moves: once an epoch, or every step', 'scheduler.lr_update',
                           choices=('epoch', 'step'))
     T_0: int = _key(30, 'epochs of the first cosine cycle', 'scheduler.cosine.T_0', least=1)
@@ -175,6 +183,10 @@ class Config:
     lr_mult: float = _key(100., 'fine-tuning: the body learns at the rate divided by this', 'fine_tune.lr_mult',
                           least=1)
 
+# %% ../nbs/01_config.ipynb #4ce7a175
+@dataclass
+class Config(_Rates):
+    "Everything that decides what a run is"
     lr_finder_num_epochs: int = _key(1, 'passes of the range test over the training set', 'lr_finder.num_epochs',
                                      least=1)
     lr_finder_start_lr: float = _key(1e-5, 'rate of its first step', 'lr_finder.start_lr', above=0)
@@ -186,7 +198,6 @@ class Config:
                                                  least=1)
     lr_finder_batch_percent: float|None = _key(None, 'the same as a percentage of all batches (neither: 200 batches)',
                                                'lr_finder.batch_percent', above=0)
-
     patience: int = _key(15, 'stop after so many epochs without a better test accuracy '
                              '(with restarts: judged when a cycle ends)', 'early_stopping.patience', least=1)
     num_workers: int|None = _key(None, 'processes that load images '

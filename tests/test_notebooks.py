@@ -4,7 +4,6 @@ import pytest
 from conftest import root
 
 numbered = sorted(p.name for p in (root/'nbs').glob('[0-9]*.ipynb'))
-large = {'01_config.ipynb': 1} # cells over 40 lines: the table of options is one dataclass
 
 def cells(name):
     "(source, kept outputs) of the code cells that a reader sees"
@@ -27,7 +26,7 @@ def test_no_wall(name):
     "No long exported cell, no long line in one, no stack of silent tests"
     found = list(cells(name))
     lines = [[l for l in s.splitlines() if l.strip() and not l.startswith('#|')] for s,_ in found if exported(s)]
-    assert sum(len(o) > 40 for o in lines) == large.get(name, 0), [o[0] for o in lines if len(o) > 40]
+    assert not (large := [o[0] for o in lines if len(o) > 40]), large
     assert not (long := [l for o in lines for l in o if len(l) > 120]), long
     silent = [not o and not exported(s) for s,o in found]
     assert not any(a and b for a,b in zip(silent, silent[1:])), [s for (s,_),q in zip(found, silent) if q]
