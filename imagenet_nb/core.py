@@ -19,7 +19,9 @@ import numpy as np
 # %% ../nbs/00_core.ipynb #ca7d69b7
 class UserError(ValueError):
     "A mistake of the person at the keyboard: one line that says what is wrong, where, and what to do next"
-    def __init__(self, line='', *args): super().__init__(line, *args); self.line = str(line)
+    def __init__(self, line='', *args):
+        super().__init__(line, *args)
+        self.line = str(line)
     def __str__(self): return self.line # fastai rewrites the `args` of what a callback raises; the line stays one line
 
 # %% ../nbs/00_core.ipynb #7e0de5e7
@@ -189,7 +191,8 @@ def seed_libraries(
 ):
     "Set the generators of Python, numpy and (where it is loaded) torch to `address`"
     py,npy,th = (address_seed(*address, library) for library in ('python', 'numpy', 'torch'))
-    random.seed(py); np.random.seed(npy & 0xFFFFFFFF)
+    random.seed(py)
+    np.random.seed(npy & 0xFFFFFFFF)
     torch = sys.modules.get('torch')
     if torch is None: return
     if devices: torch.manual_seed(th & (2**63-1))
@@ -203,7 +206,8 @@ def libraries_kept():
     py,npy,th = random.getstate(), np.random.get_state(), torch.get_rng_state() if torch else None
     try: yield
     finally:
-        random.setstate(py); np.random.set_state(npy)
+        random.setstate(py)
+        np.random.set_state(npy)
         if torch: torch.set_rng_state(th)
 
 # %% ../nbs/00_core.ipynb #17b3ab9b
@@ -230,7 +234,9 @@ def safely(
     write, # called without arguments
 ) -> bool: # was it written?
     "Call `write`; where the disk says no, say so on standard error and go on"
-    try: write(); return True
+    try:
+        write()
+        return True
     except (OSError, RuntimeError) as e: # torch's writer turns a full disk into a RuntimeError
         cause = e if isinstance(e, OSError) else e.__context__ if isinstance(e.__context__, OSError) else e
         why = getattr(cause, 'strerror', None) or str(cause).splitlines()[0]

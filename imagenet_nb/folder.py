@@ -55,7 +55,9 @@ def make_folder(
         n = max((int(o.name[11:]) for o in Path().glob('checkpoint_*') if o.name[11:].isdigit()), default=0)
         while True:
             n += 1
-            try: Path(f'checkpoint_{n}').mkdir(); return Path(f'checkpoint_{n}')
+            try:
+                Path(f'checkpoint_{n}').mkdir()
+                return Path(f'checkpoint_{n}')
             except FileExistsError: pass
     except OSError as e:
         raise UserError(f'--checkpoint-dir {name or "."}: no folder can be made there ({e.strerror})') from None

@@ -67,7 +67,9 @@ class LifetimeEpoch(RunCallback):
     def load_state(self, d): self.done = d['done']
 
 # %% ../../nbs/30_callback.core.ipynb #255db584
-def _refill(d, was): d.clear(); d.update(was)
+def _refill(d, was):
+    d.clear()
+    d.update(was)
 
 def _kept(stack, obj, memo=None, strict=False):
     "Let `stack` put the attributes of `obj` back; with a `memo`, `obj` goes on with deep copies of what `memo` lacks"
@@ -90,7 +92,9 @@ def _module_kept(stack, m):
 
 def _tensor_kept(stack, t):
     "`t` goes on with a copy of its numbers, and no gradient"
-    def back(data, grad, requires_grad): t.data,t.grad = data,grad; t.requires_grad_(requires_grad)
+    def back(data, grad, requires_grad):
+        t.data,t.grad = data,grad
+        t.requires_grad_(requires_grad)
     stack.callback(back, t.data, t.grad, t.requires_grad)
     t.data,t.grad = t.data.clone(),None
 

@@ -152,7 +152,10 @@ class Signals(RunCallback):
 
     def _take(self, num, frame):
         again,self.caught = self.caught is not None,num
-        if again: self._give_back(); signal.raise_signal(num); return
+        if again:
+            self._give_back()
+            signal.raise_signal(num)
+            return
         if not rank(): os.write(2, b'\nfinishing the step, then saving; once more stops at once\n')
 
     def _give_back(self):
@@ -191,7 +194,8 @@ class BadFiles(RunCallback):
         if self.log: return
         self.loaders = [dl for dl in learn.dls.loaders if isinstance(dl, SeededDL)]
         self.total = sum(dl.n for dl in self.loaders)
-        fd,self.log = tempfile.mkstemp(prefix='imagenet_nb_', suffix='.txt'); os.close(fd)
+        fd,self.log = tempfile.mkstemp(prefix='imagenet_nb_', suffix='.txt')
+        os.close(fd)
         for dl in self.loaders: dl.bad_log = self.log
         self.read,self.bad = 0,_still_bad(_listed(self.path))
         self.old = len(self.bad)
@@ -204,7 +208,9 @@ def _read(self:BadFiles, log):
     "Take over what the workers have noted since"
     if os.path.getsize(log) == self.read: return
     with open(log, encoding='utf-8', errors='replace', newline='\n') as f:
-        f.seek(self.read); text = f.read(); self.read = f.tell()
+        f.seek(self.read)
+        text = f.read()
+        self.read = f.tell()
     self.bad.update(l.split('\t', 1) for l in text.split('\n') if '\t' in l)
 
 @patch

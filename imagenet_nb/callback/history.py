@@ -222,14 +222,20 @@ def plot_history(
     if h['best_epoch']:
         a.plot(h['best_epoch'], h['best_test_accuracy'], 'o', ms=9, mfc='none', color='C0',
                label=f'best {h["best_test_accuracy"]:.2f} % (epoch {h["best_epoch"]})')
-    a.set(ylabel='accuracy (%)'); b.set(ylabel='loss (cross-entropy)'); a.legend(); b.legend()
+    a.set(ylabel='accuracy (%)')
+    b.set(ylabel='loss (cross-entropy)')
+    a.legend()
+    b.legend()
     c.plot(e, num['learning_rates'], color='C2', marker='.')
     c.set(ylabel='learning rate', xlabel='epoch', ylim=(0, None))
     g.plot(e, [t-v for t,v in zip(num['train_accuracies'], num['test_accuracies'])], color='C3', marker='.')
-    g.axhline(0, color='grey', lw=.8); g.set(ylabel='training − test accuracy (points)', xlabel='epoch')
+    g.axhline(0, color='grey', lw=.8)
+    g.set(ylabel='training − test accuracy (points)', xlabel='epoch')
     for r in restarts(num['learning_rates']):
         for ax in (a,b,c,g): ax.axvline(e[r]-.5, color='grey', ls=':', lw=1)
-    for ax in (a,b,c,g): ax.grid(alpha=.25); ax.xaxis.get_major_locator().set_params(integer=True)
+    for ax in (a,b,c,g):
+        ax.grid(alpha=.25)
+        ax.xaxis.get_major_locator().set_params(integer=True)
     if title: fig.suptitle(title)
     return fig
 

@@ -69,7 +69,9 @@ def smooth_losses(
 # %% ../../nbs/39_callback.lr_find.ipynb #2f143821
 methods = {} # name → function of rates (N,) and smoothed losses (N,), at least 10, that gives a rate or None
 
-def _method(f): methods[f.__name__] = f; return f
+def _method(f):
+    methods[f.__name__] = f
+    return f
 
 def _plateau(smooth):
     "The level from which the curve falls: a spike in the beginning must not count, nor the fall itself"
@@ -215,7 +217,8 @@ def plot_finder(
     if ax is None: ax = plt.subplots(figsize=(5,3), layout='constrained')[1]
     smooth = smooth_losses(losses)
     n = len(smooth)
-    ax.plot(lrs[:n], losses[:n], color='C0', alpha=.25); ax.plot(lrs[:n], smooth, color='C0')
+    ax.plot(lrs[:n], losses[:n], color='C0', alpha=.25)
+    ax.plot(lrs[:n], smooth, color='C0')
     for i,(method,o) in enumerate(suggestions.items(), 1):
         if o.lr: ax.axvline(o.lr, color=f'C{i}', ls='--', label=f'{method} {o.lr:.3g}')
         else: ax.plot([], [], ' ', label=f'{method}: no suggestion')

@@ -173,7 +173,8 @@ def plot_schedule(
     steps = range(0, total, max(1, total//2000)) # a screen has no more columns
     ax.plot([i/steps_per_epoch for i in steps], [schedule['lr'](i) for i in steps], lw=1.5)
     ax.set(xlabel='epochs done', ylabel='learning rate', xlim=(0, epochs), ylim=(0, None))
-    ax.grid(alpha=.25); ax.spines[['top', 'right']].set_visible(False)
+    ax.grid(alpha=.25)
+    ax.spines[['top', 'right']].set_visible(False)
     return ax
 
 # %% ../../nbs/31_callback.schedule.ipynb #d3067d26

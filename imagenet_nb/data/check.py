@@ -65,7 +65,9 @@ class FileCache:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             try: self._open(path)
             except sqlite3.OperationalError: raise
-            except sqlite3.DatabaseError: Path(path).unlink(); self._open(path) # damaged: begun anew
+            except sqlite3.DatabaseError: # damaged: begun anew
+                Path(path).unlink()
+                self._open(path)
         except (OSError, sqlite3.Error): self.db = None # only slower
 
     def _open(self, path):
@@ -107,7 +109,9 @@ def _look_all(paths, decode):
     "For a worker: (size, mtime, why, odd) of each of `paths`; no size where it should not be remembered"
     res = []
     for p in paths:
-        try: s = os.stat(p); stamp = s.st_size,s.st_mtime_ns
+        try:
+            s = os.stat(p)
+            stamp = s.st_size,s.st_mtime_ns
         except OSError: stamp = -1,-1
         *found,lasting = _judge(p, decode)
         res.append((*(stamp if lasting else (-1, -1)), *found))

@@ -35,7 +35,9 @@ def drawn_card(
 # %% ../../nbs/11_data.image.ipynb #927ec35d
 class BadImage(OSError, UserError):
     "An image file whose content cannot be decoded; `why` and `filename` say it in two words"
-    def __init__(self, line): super().__init__(line); self.line = line
+    def __init__(self, line):
+        super().__init__(line)
+        self.line = line
     __str__ = UserError.__str__ # an OSError with a file name would print numbers
 
 @contextmanager
@@ -109,7 +111,8 @@ def _exif(
     b: bytes, # what a JPEG's APP1 segment holds
 ) -> Image.Exif:
     "Pillow's reading of an EXIF block"
-    e = Image.Exif(); e.load(b)
+    e = Image.Exif()
+    e.load(b)
     return e
 
 # %% ../../nbs/11_data.image.ipynb #5af9bb52

@@ -34,7 +34,9 @@ def _digest(o, h):
         h.update(o.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     elif isinstance(o, dict):
         h.update(f'dict {len(o)} '.encode())
-        for k,v in o.items(): _digest(k, h); _digest(v, h)
+        for k,v in o.items():
+            _digest(k, h)
+            _digest(v, h)
     elif isinstance(o, list):
         h.update(f'list {len(o)} '.encode())
         for v in o: _digest(v, h)

@@ -110,7 +110,8 @@ def sample_sheet(
     twelve.bad_log = getattr(dl, 'bad_log', None)
     twelve.show_batch(max_n=12, nrows=3, ncols=4, figsize=(9,7.5))
     for ax in plt.gcf().axes: # fastai puts the words over the images
-        words = ax.get_title(); ax.set_title('')
+        words = ax.get_title()
+        ax.set_title('')
         ax.text(.5, -.03, words, transform=ax.transAxes, ha='center', va='top', fontsize='large')
     with whole_file(Path(folder)/'sample_images.png') as p: plt.savefig(p, format='png', dpi=100, bbox_inches='tight')
     if surroundings() == 'notebook': plt.show()
@@ -268,7 +269,9 @@ def fit_config(self:Learner,
             _finished(self, folder, state, path, why)
             return folder
         bad = BadFiles(folder, cfg.max_bad_files)
-        try: bad.watch(self); _fit_run(self, folder, state, path, start, bad, L(cbs))
+        try:
+            bad.watch(self)
+            _fit_run(self, folder, state, path, start, bad, L(cbs))
         finally: bad.close()
     return folder
 

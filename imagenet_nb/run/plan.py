@@ -51,7 +51,9 @@ def batch_that_fits(
     "The largest half, quarter … of the batch with which a step fits into memory"
     n = learn.dls.train.bs//2
     while n >= 2:
-        try: measured_step(learn, n); return n
+        try:
+            measured_step(learn, n)
+            return n
         except torch.OutOfMemoryError: n //= 2
 
 # %% ../../nbs/52_run.plan.ipynb #ab8d86d2
@@ -59,7 +61,9 @@ def _goes_on(cfg):
     "The state from which the run would go on, or None"
     if not (cfg.resume_from or cfg.resume): return None
     where = Path(cfg.resume_from or cfg.checkpoint_dir or newest_run() or 'checkpoint_1')
-    if where.is_file(): load_state(where); return str(where)
+    if where.is_file():
+        load_state(where)
+        return str(where)
     return next((str(p) for p in reversed(saved_states(where).values()) if _readable(p)), None)
 
 def _readable(path):

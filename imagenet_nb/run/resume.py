@@ -115,7 +115,10 @@ def state_config(
 ) -> dict|None: # field → value; None where no state can be read
     "The config in the newest readable state, for a folder whose `config.json` is gone or damaged; nothing is renamed"
     for p in reversed(saved_states(folder).values()):
-        try: s = load_state(p); check_run_state(s, p); return config_from_dict(s['config'], str(p))
+        try:
+            s = load_state(p)
+            check_run_state(s, p)
+            return config_from_dict(s['config'], str(p))
         except UserError: pass
 
 # %% ../../nbs/50_run.resume.ipynb #9d3fb662
