@@ -108,12 +108,13 @@ def set_aside_later(
     folder, # a run's folder
     path=None, # the state to go on from; None begins anew
 ):
-    "Put aside the states that do not lie before the one at `path`; that one gets back its own name"
+    "Put aside the states that do not lie before the one at `path`"
     path = path and Path(path)
     at = _position(path.name) if path else None
     for pos,p in saved_states(folder).items():
         if p != path and (at is None or pos >= at): put_aside(p, 'superseded')
-    if at and path.suffix != '.pth': path.rename(path.with_name(path.name.partition('.pth')[0] + '.pth'))
+    if at and path.suffix != '.pth': # it had been put aside itself, and gets its own name back
+        path.rename(path.with_name(path.name.partition('.pth')[0] + '.pth'))
 
 # %% ../nbs/02_folder.ipynb #11cef6b2
 breakpoints = (10, 20, 25, 30, 40, 50, 60, 75, 90) # epochs whose state is kept for ever
@@ -155,7 +156,7 @@ def _acquired(path, folder):
 def lock(
     folder, # a run's folder
 ) -> bool: # True: it is locked now, and whoever asked unlocks it; False: this process holds it already
-    "Hold `folder`, made again or not; `UserError`: another process holds it, `OSError`: the disk refuses"
+    "Hold `folder`; `UserError`: another process does, `OSError`: the disk refuses"
     key,path = (os.getpid(), Path(folder).resolve()),Path(folder)/'.lock'
     mine = _held.get(key)
     if mine and path.exists() and path.stat().st_ino == mine[1]: return False

@@ -1,5 +1,5 @@
 "Notebooks that show what they say: kept outputs, small cells, and never a wall of silent tests."
-import ast, json
+import json
 import pytest
 from conftest import root
 
@@ -33,8 +33,7 @@ def test_no_wall(name):
 
 @pytest.mark.parametrize('name', numbered)
 def test_no_mistake_is_kept(name):
-    "No output is a traceback, none speaks of the machine it was made on, and what is exported can be read"
-    for source,outputs in cells(name):
-        if exported(source): ast.parse(source)
+    "No output is a traceback, and none speaks of the machine it was made on"
+    for _,outputs in cells(name):
         said = json.dumps(outputs)
         assert not any(o['output_type'] == 'error' for o in outputs) and '/tmp/' not in said, said[:500]
