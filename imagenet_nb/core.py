@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UserError', 'one_line', 'plural', 'nearest', 'rank', 'world_size', 'group_device', 'barrier', 'all_max', 'from_first',
            'all_true', 'all_sum', 'summed_ratio', 'address_seed', 'uniforms', 'Address', 'address',
-           'addressed_uniforms', 'seed_libraries', 'libraries_kept', 'whole_file', 'safely', 'write_json',
+           'addressed_uniforms', 'seed_libraries', 'to_async', 'libraries_kept', 'whole_file', 'safely', 'write_json',
            'check_launch']
 
 # %% ../nbs/00_core.ipynb #2b585f87
@@ -13,6 +13,7 @@ import hashlib, json, math, os, random, re, sys
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 import numpy as np
 
@@ -136,6 +137,12 @@ def address_seed(
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), 'little')
 
 # %% ../nbs/00_core.ipynb #709be70a
+_splitmix = [np.array([o], np.uint64) # arrays, since numpy warns when a single number overflows
+             for o in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 16, 30, 27, 31, 11)]
+
+@lru_cache(64)
+def _stream(*address): return np.array([address_seed(*address)], np.uint64)
+
 def uniforms(
     seed: int, # the run's seed
     epoch: int, # lifetime epoch, from 0
@@ -145,12 +152,12 @@ def uniforms(
 ) -> np.ndarray: # (N, n) float64 in [0, 1)
     "`n` uniform numbers for each of `items`, a pure function of the address"
     if n > 1<<16: raise ValueError(f'uniforms gives at most 65536 numbers an item, not {n}')
-    with np.errstate(over='ignore'):
-        count = (np.asarray(items).astype(np.uint64)[:,None] << np.uint64(16)) + np.arange(1, n+1, dtype=np.uint64)
-        z = np.uint64(address_seed(seed, 'uniforms', stream, epoch)) + count*np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30)))*np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27)))*np.uint64(0x94D049BB133111EB)
-    return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+    golden,mix1,mix2,s16,s30,s27,s31,s11 = _splitmix
+    z = _stream(seed, 'uniforms', stream, epoch) + golden*(
+        (np.asarray(items).astype(np.uint64)[:,None] << s16) + np.arange(1, n+1, dtype=np.uint64))
+    z = (z ^ (z >> s30))*mix1
+    z = (z ^ (z >> s27))*mix2
+    return ((z ^ (z >> s31)) >> s11) * 2.0**-53
 
 # %% ../nbs/00_core.ipynb #34c7b738
 @dataclass(frozen=True)
@@ -187,7 +194,7 @@ def addressed_uniforms(
 # %% ../nbs/00_core.ipynb #fc882b34
 def seed_libraries(
     *address, # as for `address_seed`
-    devices: bool=False, # also the generators of CUDA and MPS? (only in the main process: workers must not touch one)
+    device=None, # a `torch.device` whose generator is set, too (in the main process only: workers must not touch one)
 ):
     "Set the generators of Python, numpy and (where it is loaded) torch to `address`"
     py,npy,th = (address_seed(*address, library) for library in ('python', 'numpy', 'torch'))
@@ -195,8 +202,21 @@ def seed_libraries(
     np.random.seed(npy & 0xFFFFFFFF)
     torch = sys.modules.get('torch')
     if torch is None: return
-    if devices: torch.manual_seed(th & (2**63-1))
-    else: torch.default_generator.manual_seed(th & (2**63-1))
+    th &= 2**63-1
+    torch.default_generator.manual_seed(th) # `torch.manual_seed` would go through every device that there is
+    kind = device.type if device else 'cpu'
+    if kind == 'cuda': torch.cuda.default_generators[device.index or 0].manual_seed(th)
+    elif kind != 'cpu': getattr(torch, kind).manual_seed(th)
+
+# %% ../nbs/00_core.ipynb #efa1f3f8
+def to_async(
+    t, # a tensor or a numpy array on the CPU
+    device, # a `torch.device`
+): # a tensor on `device`
+    "Send `t` to `device` without waiting for it"
+    import torch
+    t = torch.as_tensor(t)
+    return t.pin_memory().to(device, non_blocking=True) if device.type == 'cuda' else t.to(device)
 
 # %% ../nbs/00_core.ipynb #1f0871c2
 @contextmanager

@@ -80,7 +80,7 @@ def is_truncated(
     b: bytes, # the content of a file
 ) -> bool: # of formats other than JPEG and PNG only decoding can tell: False
     "Is the end of the image missing?"
-    if b[:3] == _start: return b.rfind(_end) <= b.rfind(_scan)
+    if b[:3] == _start: return not b.endswith(_end) and b.rfind(_end) <= b.rfind(_scan) # a search through all costs
     return b[:8] == b'\x89PNG\r\n\x1a\n' and b'IEND' not in b
 
 # %% ../../nbs/11_data.image.ipynb #6a2b3a36
@@ -90,8 +90,8 @@ def file_bytes(
 ) -> bytes:
     "What a file holds; a pipe, for which everybody would wait for ever, is refused"
     if not stat.S_ISREG(os.stat(path).st_mode): raise OSError(errno.EINVAL, 'not a file', str(path))
-    if not ends: return Path(path).read_bytes()
-    with open(path, 'rb') as f:
+    with open(path, 'rb', buffering=0) as f:
+        if not ends: return f.read()
         head = f.read(1<<16)
         f.seek(-min(4096, os.fstat(f.fileno()).st_size), os.SEEK_END)
         if head[:3] == _start and _end in f.read(): return head + _end

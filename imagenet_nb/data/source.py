@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['imagenet_stats', 'cifar_stats', 'sources', 'Opener', 'Namer', 'Source', 'Items', 'class_words', 'folder_source',
            'imagenette_source', 'cifar_source', 'digits_source', 'hub_source', 'get_source', 'PixelBlock', 'get_dblock',
-           'default_workers', 'get_dls']
+           'get_dls']
 
 # %% ../../nbs/15_data.source.ipynb #6a56776e
 import os
@@ -23,10 +23,12 @@ from .check import check_sample
 from .image import LazyImage
 from .layout import open_tree
 from .loader import SeededDL
+from .workers import default_workers
 
 # %% ../../nbs/15_data.source.ipynb #6b56f94f
 class Opener(Transform): # a `Transform`: fastai wraps other objects in a function that no fresh worker can unpickle
     "From an item of a `Source` to what `LazyImage` opens"
+    addressed = True # it draws nothing
     def __init__(self,
         root='', # folder that stored paths are relative to
         rows=None, # rows of a Hub dataset
@@ -43,6 +45,7 @@ class Opener(Transform): # a `Transform`: fastai wraps other objects in a functi
 
 class Namer(Transform):
     "From an item to the word for its class"
+    addressed = True
     def __init__(self, names):
         super().__init__()
         self.names = names
@@ -221,6 +224,7 @@ def PixelBlock(
     "A `TransformBlock` for images: decode and warp in the worker, colour and normalize on the device"
     if isinstance(strength, str): strength = strength_for(strength, size, flip=flip, small_images=small)
     opened = Transform(LazyImage.create)
+    opened.addressed = True
     opened.input_types = (str, Path, bytes, np.ndarray, Image.Image) # where `learn.predict` may begin
     return TransformBlock(type_tfms=opened, item_tfms=Warp(size, strength),
                           batch_tfms=ColourNormalize(*stats, strength), dl_type=SeededDL)
@@ -241,14 +245,6 @@ def get_dblock(
                      get_x=src.opener, get_y=Namer(src.names), splitter=_Splitter(src.n_train))
 
 # %% ../../nbs/15_data.source.ipynb #0a31eac5
-def default_workers(
-    device, # a torch device or its name
-) -> int: # worker processes for each rank
-    "How many workers load images where nobody said: on a CPU they would compete with the model's own threads"
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    local = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    return 0 if str(device).startswith('cpu') else max(1, min(16, cpus//local-1))
-
 def get_dls(
     cfg, # a `Config`
     src: Source=None, # its dataset, where it is already open
@@ -258,7 +254,7 @@ def get_dls(
     src = src or get_source(cfg)
     dls = get_dblock(src, cfg.image_size, cfg.augmentation).dataloaders(
         src.items, bs=cfg.batch_size, seed=cfg.seed, drop_last=False, device=device, path=Path('.'),
-        pin_memory=str(device).startswith('cuda'), num_workers=default_workers(device) if cfg.num_workers is None
-        else cfg.num_workers)
+        pin_memory=str(device).startswith('cuda'), persistent_workers=True,
+        num_workers=default_workers(device) if cfg.num_workers is None else cfg.num_workers)
     dls.class_ids = src.ids
     return dls
