@@ -205,7 +205,9 @@ def seed_libraries(
     th &= 2**63-1
     torch.default_generator.manual_seed(th) # `torch.manual_seed` would go through every device that there is
     kind = device.type if device else 'cpu'
-    if kind == 'cuda': torch.cuda.default_generators[device.index or 0].manual_seed(th)
+    if kind == 'cuda': # 'cuda' alone is the one in use
+        i = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[i].manual_seed(th)
     elif kind != 'cpu': getattr(torch, kind).manual_seed(th)
 
 # %% ../nbs/00_core.ipynb #efa1f3f8

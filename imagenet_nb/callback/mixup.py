@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from fastai.learner import Metric
 from fastai.losses import BaseLoss, CrossEntropyLossFlat
 from .core import RunCallback
-from ..core import UserError, summed_ratio
+from ..core import UserError, summed_ratio, to_async
 
 # %% ../../nbs/32_callback.mixup.ipynb #54348aef
 def _column(lam, like):
@@ -83,8 +83,8 @@ class MixUp(RunCallback):
         n = self._n_labels()
         self.lam = np.random.beta(self.alpha, self.alpha, n if self.per_image else None)
         if self.per_image:
-            self.lam = torch.as_tensor(self.lam, dtype=torch.float32).to(self.x.device, non_blocking=True)
-        self.perm = torch.randperm(n).to(self.x.device, non_blocking=True)
+            self.lam = to_async(self.lam.astype(np.float32), self.x.device)
+        self.perm = to_async(torch.randperm(n), self.x.device)
         self.learn.xb = tuple(mix_inputs(x, self.perm, self.lam) for x in self.xb)
 
     def after_pred(self):
