@@ -28,7 +28,8 @@ class ForkedLoader(_FakeLoader):
         "How workers begin: as the process has chosen, else forked"
         if not self.num_workers: return None
         fork = 'fork' in multiprocessing.get_all_start_methods() and sys.platform != 'darwin'
-        return multiprocessing.get_context(multiprocessing.get_start_method(allow_none=True) or (fork and 'fork') or None)
+        chosen = multiprocessing.get_start_method(allow_none=True)
+        return multiprocessing.get_context(chosen or ('fork' if fork else None))
 
 # %% ../../nbs/16_data.workers.ipynb #fb9d15ba
 _crews = WeakSet()
