@@ -85,6 +85,9 @@ class _Data:
                                    least=2)
     size: int|None = option(None, 'side of the training image in px (224 for photographs, 32 for CIFAR and digits)',
                             _data, least=8, most=4096)
+    start_size: int|None = option(None, 'side in the first epoch, from which it grows to --size: faster, and often '
+                                        'as accurate', _data, least=8, most=4096)
+    eval_size: int|None = option(None, 'side of the test image in px (default: --size)', _data, least=8, most=4096)
     pretrained: bool = option(False, 'start from published weights with a new head, and fine-tune', _data)
     init_from: str|None = option(None, 'fine-tune the weights of a file, a run or a Hub repository, with a new head',
                                  _data)
@@ -100,6 +103,8 @@ class _Training(_Data):
     device: str = option('auto', 'where to compute (cuda:1 is the second GPU)', _train,
                          choices=('auto', 'cuda', 'mps', 'cpu'), pattern=r'cuda:\d+')
     max_hours: float|None = option(None, 'stop after so many hours, with everything saved', _train, above=0)
+    accumulate: int = option(1, 'compute each batch in so many parts, where it is too large for the memory', _train,
+                             least=1)
     seed: int = option(42, 'the one seed from which all randomness of the run follows', _train, least=0)
     multi_gpu: bool = option(False, 'one process a GPU, under torchrun: DistributedDataParallel', _ranks, saved=False)
     sync_bn: bool = option(False, 'batch normalization over all ranks together', _ranks)
@@ -118,6 +123,12 @@ class _Recipe(_Training):
     mixup_per_image: bool = option(False, 'MixUp: a coefficient for each image instead of one for the batch', _aug)
     label_smoothing: float = option(0.1, 'share of the target spread over all classes', _aug, least=0, below=1)
     amp: bool = option(True, 'train in fp32, without mixed precision', _feat)
+    precision: str = option('auto', 'what convolutions and products compute in (auto: the fastest that is safe)', _feat,
+                            choices=('auto', 'bf16', 'fp16', 'fp32'))
+    deterministic: bool = option(False, 'only kernels that give the same bits every time: exact resume on a GPU', _feat)
+    compile: bool = option(False, 'compile the model with torch.compile', _feat)
+    ema: float = option(0., 'test and save an exponential moving average of the weights, with this decay (such as '
+                            '0.999)', _feat, least=0, below=1)
     gradient_clip: float = option(1.0, 'largest norm of the gradient; 0 leaves it alone', _feat, least=0)
     lr_finder: bool = option(False, 'look for the learning rate before training, and use it', _feat)
     target_accuracy: float|None = option(None, 'test accuracy to reach, in percent', _stop, above=0)
@@ -164,6 +175,8 @@ class _Rates(_Folder):
     warmup_epochs: int = _key(0, 'epochs of linear warmup, in front of any schedule', 'scheduler.cosine.warmup_epochs',
                               least=0)
     warmup_start_lr: float = _key(1e-4, 'rate at which the warmup starts', 'scheduler.cosine.warmup_start_lr', least=0)
+    grow_until: float = _key(0.75, 'share of the epochs in which the image grows from start_size to size',
+                             'progressive_resizing.grow_until', above=0, most=1)
     T_max: int|None = _key(None, 'epochs of the one cosine (default: all after the warmup)',
                            'scheduler.cosine_no_restart.T_max', least=1)
     eta_min_no_restart: float = _key(1e-5, 'lowest rate of the one cosine', 'scheduler.cosine_no_restart.eta_min',
@@ -217,6 +230,9 @@ Config.base_lr = property(_base_lr, doc='The highest rate of the schedule')
 
 def _image_size(self): return self.size or native_sizes.get(self.dataset, 224)
 Config.image_size = property(_image_size, doc='Side of the training image, px')
+
+def _computed_in(self): return self.precision if self.amp else 'fp32'
+Config.computed_in = property(_computed_in, doc='The precision asked for')
 
 def _token(self): return self.hf_token and self.hf_token.reveal()
 Config.token = property(_token, doc='The Hugging Face token as text, or None')
@@ -316,6 +332,14 @@ def _check_schedule(cfg, sources):
     low = dict(cosine='eta_min', cosine_no_restart='eta_min_no_restart').get(cfg.scheduler)
     if low and getattr(cfg, low) > cfg.base_lr:
         _no(f'{said(low)} {getattr(cfg, low):g} is more than the highest rate, {cfg.base_lr:g}')
+def _check_compute(cfg):
+    if not cfg.amp and cfg.precision not in ('auto', 'fp32'):
+        _no(f'--no-amp means --precision fp32, not {cfg.precision}: leave one of them out')
+    if cfg.start_size and cfg.start_size > cfg.image_size:
+        _no(f'--start-size {cfg.start_size} is more than --size {cfg.image_size}, to which it grows')
+    if cfg.accumulate > cfg.batch_size//2:
+        _no(f'--accumulate {cfg.accumulate} leaves less than 2 items in a part of --batch-size {cfg.batch_size}')
+
 
 # %% ../nbs/01_config.ipynb #25b0d44a
 def _check_weights(cfg):
@@ -349,6 +373,7 @@ def _check_together(cfg, sources):
     _check_stops(cfg)
     _check_finder(cfg)
     _check_schedule(cfg, sources)
+    _check_compute(cfg)
     _check_weights(cfg)
     _check_launch(cfg, sources)
     if cfg.hf_repo: _check_repo(cfg.hf_repo)

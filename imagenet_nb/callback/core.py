@@ -39,6 +39,11 @@ class RunCallback(Callback):
         "fastai's, silent in a range test unless `in_range_test`"
         if self.in_range_test or not self.range_testing: return super().__call__(event_name)
 
+    def of_part(self, t):
+        "Those items of `t` that are computed now, where a batch is computed in parts"
+        part = getattr(self._learn, 'part', None)
+        return t if part is None else t[part]
+
     def leave(self): "Tidy up; called when fastai takes the callback off, however the fit has ended"
 
     def state(self) -> dict: # plain values; empty: there is nothing to remember

@@ -43,7 +43,7 @@ class SmoothLoss(Metric):
     def reset(self): self.count,self.val = 0,0.
     def accumulate(self, learn):
         loss,good = learn.loss.detach().mean().float(),getattr(learn, 'finite', None)
-        if good is not None: loss = torch.where(good, loss, self.value or 0.)
+        if good is not None: loss = torch.where(good, loss, self.value if self.count else 0.)
         self.count += 1
         self.val = self.beta*self.val + (1-self.beta)*loss
     @property

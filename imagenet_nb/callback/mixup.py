@@ -85,11 +85,11 @@ class MixUp(RunCallback):
         if self.per_image:
             self.lam = to_async(self.lam.astype(np.float32), self.x.device)
         self.perm = to_async(torch.randperm(n), self.x.device)
-        self.learn.xb = tuple(mix_inputs(x, self.perm, self.lam) for x in self.xb)
+        self.learn.xb,self.labels = tuple(mix_inputs(x, self.perm, self.lam) for x in self.xb),self.y
 
     def after_pred(self):
         "Put the mixed labels in place of this batch's"
-        self.learn.yb = (mix_targets(self.y, self.perm, self.lam, self.pred.shape[-1]),)
+        self.learn.yb = (self.of_part(mix_targets(self.labels, self.perm, self.lam, self.pred.shape[-1])),)
 
     def _n_labels(self):
         y = self.yb[0] if len(self.yb)==1 else None

@@ -159,8 +159,13 @@ def leave(self:Precision):
 
 @patch
 def before_batch(self:Precision):
-    self.disarm()
     if self.channels_last: self.learn.xb = apply(_nhwc if self.current.channels_last else _nchw, self.xb)
+    self.arm()
+
+@patch
+def arm(self:Precision):
+    "Let the next forward pass compute by the plan"
+    self.disarm()
     if self.current.dtype is None: return
     self._armed = self.model,vars(self.model).get('forward')
     vars(self.model)['forward'] = self._forward
