@@ -184,6 +184,7 @@ class Warp(DisplayedTransform):
     def __init__(self,
         size: int, # output side, px
         strength: Strength=Strength(), # see `strength_for`
+        valid_size: int=None, # output side outside of training, px; None: the same
     ):
         store_attr()
         super().__init__()
@@ -191,25 +192,26 @@ class Warp(DisplayedTransform):
     def matrix(self,
         wh: tuple, # (width, height) of the image
         u=None, # `n_draws` uniform numbers; None: as in validation
+        size: int=None, # output side, px; None: as in training
     ) -> np.ndarray: # (2, 3)
         "Where the pixels come from, see `warp_matrix`"
-        st = self.strength
-        if u is None or not len(u): return warp_matrix(centre_crop(wh, self.size, st.margin), self.size)
-        box = resized_crop(wh, u[5:], st.crop, st.ratio) if st.crop else centre_crop(wh, self.size, st.margin)
+        st,size = self.strength,size or self.size
+        if u is None or not len(u): return warp_matrix(centre_crop(wh, size, st.margin), size)
+        box = resized_crop(wh, u[5:], st.crop, st.ratio) if st.crop else centre_crop(wh, size, st.margin)
         dx,dy,dz,da = ((2*v-1)*r for v,r in zip(u[1:5], (st.shift, st.shift, st.zoom, st.rotate)))
-        return warp_matrix(box, self.size, flip=u[0] < st.flip, shift=(dx, dy), zoom=1+dz, angle=da)
+        return warp_matrix(box, size, flip=u[0] < st.flip, shift=(dx, dy), zoom=1+dz, angle=da)
 
     def __call__(self, x, split_idx=None, **kwargs):
         if isinstance(x, LazyImage): return self._warp(x, split_idx == 0)
         return type(x)([self(o, split_idx) for o in x]) if isinstance(x, (tuple, list)) else x
 
     def _warp(self, x, train):
-        n,wh = self.strength.n_draws if train else 0,x.size
-        m = self.matrix(wh, addressed_uniforms(1, n, 'warp')[0].tolist() if n else None)
+        n,wh,size = self.strength.n_draws if train else 0,x.size,self.size if train else self.valid_size or self.size
+        m = self.matrix(wh, addressed_uniforms(1, n, 'warp')[0].tolist() if n else None, size)
         shrink = min(math.hypot(*row[:2]) for row in m.tolist())
         img = x.decode(min_side=1.5*min(wh)/shrink) # half as much again as needed: the shortcut cannot be seen
         k = 1 << round(math.log2(max(wh)/max(img.shape[:2])))
-        return torch.from_numpy(warp(img, m/k, self.size)).as_subclass(TensorPixels)
+        return torch.from_numpy(warp(img, m/k, size)).as_subclass(TensorPixels)
 
 # %% ../../nbs/12_data.augment.ipynb #00da66f7
 grey_weights = (.2989, .587, .114) # of red, green, blue, as torchvision rounds them: they sum to .9999
@@ -286,11 +288,17 @@ class ColourNormalize(DisplayedTransform):
     def __call__(self, b, split_idx=None, **kwargs):
         return super().__call__(b, split_idx=split_idx, train=split_idx == 0)
 
-    def encodes(self, x:TensorPixels, train=False):
+    def encodes(self, x:TensorPixels, train=False): return self.colour(x.as_subclass(torch.Tensor), train)
+
+    def colour(self,
+        x: torch.Tensor, # N×H×W×3 uint8
+        train: bool=False, # with jitter and Cutout?
+    ) -> TensorImage: # N×3×H×W float32, channels last in memory
+        "Colour and normalize a batch"
         st,factors = self.strength,np.ones((len(x), 3))
         amount = np.array([st.brightness, st.contrast, st.saturation])
         if train and amount.any(): factors += (2*addressed_uniforms(len(x), 3, 'colour')-1)*amount
-        x = jitter(x.as_subclass(torch.Tensor), factors, self.mean, self.std)
+        x = jitter(x, factors, self.mean, self.std)
         if train and st.cutout: x = cutout(x, addressed_uniforms(len(x), 3, 'cutout'), st.cutout, st.hole)
         return x.permute(0, 3, 1, 2).as_subclass(TensorImage)
 

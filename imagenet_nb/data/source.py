@@ -220,13 +220,14 @@ def PixelBlock(
     stats: tuple=imagenet_stats, # mean and standard deviation of the channels, in 0–1
     small: bool=False, # natively small images, taken whole
     flip: bool=True, # may an image be mirrored?
+    valid_size: int=None, # side outside of training, px; None: the same
 ) -> TransformBlock:
     "A `TransformBlock` for images: decode and warp in the worker, colour and normalize on the device"
     if isinstance(strength, str): strength = strength_for(strength, size, flip=flip, small_images=small)
     opened = Transform(LazyImage.create)
     opened.addressed = True
     opened.input_types = (str, Path, bytes, np.ndarray, Image.Image) # where `learn.predict` may begin
-    return TransformBlock(type_tfms=opened, item_tfms=Warp(size, strength),
+    return TransformBlock(type_tfms=opened, item_tfms=Warp(size, strength, valid_size),
                           batch_tfms=ColourNormalize(*stats, strength), dl_type=SeededDL)
 
 class _Splitter:
@@ -238,9 +239,10 @@ def get_dblock(
     src: Source, # a dataset
     size: int, # side of the training image, px
     augmentation: str='strong', # 'none', 'weak' or 'strong'
+    valid_size: int=None, # side of the test image, px; None: the same
 ) -> DataBlock:
     "The `DataBlock` of `src`"
-    return DataBlock(blocks=(PixelBlock(size, augmentation, src.stats, src.small, src.flip),
+    return DataBlock(blocks=(PixelBlock(size, augmentation, src.stats, src.small, src.flip, valid_size),
                              CategoryBlock(vocab=src.names, sort=False)),
                      get_x=src.opener, get_y=Namer(src.names), splitter=_Splitter(src.n_train))
 
@@ -252,7 +254,7 @@ def get_dls(
 ): # fastai `DataLoaders`, with `class_ids` beside `vocab`
     "The `DataLoaders` that `cfg` describes"
     src = src or get_source(cfg)
-    dls = get_dblock(src, cfg.image_size, cfg.augmentation).dataloaders(
+    dls = get_dblock(src, cfg.image_size, cfg.augmentation, cfg.eval_size).dataloaders(
         src.items, bs=cfg.batch_size, seed=cfg.seed, drop_last=False, device=device, path=Path('.'),
         pin_memory=str(device).startswith('cuda'), persistent_workers=True,
         num_workers=default_workers(device) if cfg.num_workers is None else cfg.num_workers)

@@ -17,16 +17,19 @@ from fastai.callback.training import GradientClip
 from fastai.learner import Learner, Recorder
 from fastcore.basics import patch
 from fastcore.foundation import L
+from ..callback.accumulate import Accumulate
 from ..callback.core import LifetimeEpoch
+from ..callback.ema import ModelEma
 from ..callback.guard import BadFiles, FiniteLoss, Signals
 from ..callback.history import BesideRecord, HistoryFiles, RunRecorder, StopEarly, stop_reason
 from ..callback.lr_find import (apply_finder, finder_result, finder_steps, load_finder, range_test,
                                           save_finder)
 from ..callback.mixup import Accuracy, CrossEntropy, LabelSmoothing, MixUp, TopK
-from ..callback.precision import Precision, choose_device, precision_for
+from ..callback.precision import Compile, Precision, choose_device, precision_for
 from ..callback.progress import Progress, surroundings
 from ..callback.resume import Checkpoints, Resume
 from ..callback.schedule import ScheduleCallback, cycle_of, make_schedule
+from ..callback.size import GrowingSize, sizes_by_epoch
 from ..callback.state import load_weights
 from ..config import Config, check_config
 from ..core import (UserError, from_first, libraries_kept, rank, safely, seed_libraries, whole_file,
@@ -53,10 +56,14 @@ def training_cbs(
     "What training does beyond the plain loop"
     view = 'terminal' if cfg.enable_for_file_output and surroundings() == 'log' else None
     cbs = [LifetimeEpoch(), RunRecorder(), FiniteLoss(), Progress(view, cfg.miniters or 1, cfg.mininterval),
-           Precision(precision_for(device, cfg.amp))]
+           Precision(precision_for(device, cfg.computed_in), deterministic=cfg.deterministic)]
     if cfg.mixup: cbs.append(MixUp(cfg.mixup_alpha, per_image=cfg.mixup_per_image))
     if cfg.label_smoothing: cbs.append(LabelSmoothing(cfg.label_smoothing))
     if cfg.gradient_clip: cbs.append(GradientClip(cfg.gradient_clip))
+    if cfg.accumulate > 1: cbs.append(Accumulate(cfg.accumulate))
+    if cfg.compile: cbs.append(Compile())
+    if cfg.ema: cbs.append(ModelEma(cfg.ema))
+    if cfg.start_size: cbs.append(GrowingSize(sizes_by_epoch(cfg.start_size, cfg.image_size, cfg.epochs, cfg.grow_until)))
     if cfg.pretrained or cfg.init_from: cbs.append(FreezeBody(min(cfg.freeze_epochs, cfg.epochs-1)))
     return cbs
 
@@ -69,11 +76,13 @@ def first_model(
     seed_libraries(cfg.seed, 'weights')
     model = create_model(cfg.model, n_classes, cfg.image_size, pretrained=cfg.pretrained)
     if cfg.init_from: load_body(model, read_weights(cfg.init_from, cfg.token), cfg.init_from)
-    try:
-        with torch.no_grad(): model.eval()(torch.zeros(1, 3, cfg.image_size, cfg.image_size))
-    except (RuntimeError, ValueError, AssertionError) as e:
-        raise UserError(f'--size {cfg.image_size}: {cfg.model} does not take images of {cfg.image_size} px '
-                        f'({str(e).splitlines()[0]})') from None
+    for name,size in (('size', cfg.image_size), ('start-size', cfg.start_size), ('eval-size', cfg.eval_size)):
+        if not size: continue
+        try:
+            with torch.no_grad(): model.eval()(torch.zeros(1, 3, size, size))
+        except (RuntimeError, ValueError, AssertionError) as e:
+            raise UserError(f'--{name} {size}: {cfg.model} does not take images of {size} px '
+                            f'({str(e).splitlines()[0]})') from None
     return model.train()
 
 # %% ../../nbs/54_run.learner.ipynb #a8d1473d
@@ -159,11 +168,14 @@ def _what_fits(learn):
     "The batch that fits, in words"
     try: fits = batch_that_fits(learn)
     except Exception: return 'make it smaller' # an estimate must not cost the message
-    return f'{fits*world_size()} fits' if fits else 'not even a batch of 2 fits: make --size smaller'
+    if not fits: return 'not even 2 items fit: make --size smaller'
+    n = fits*world_size()
+    return f'--accumulate {-(-learn.cfg.batch_size//n)} computes it in parts of {n}, which fit'
 
 def _too_large(learn, keep, cbs):
     "What to say, and save, when the device is out of memory"
     learn.precision.disarm()
+    if hasattr(learn, 'compile'): learn.compile.leave() # what fits is measured on a copy of the model
     if world_size() == 1: # else the ranks would have to agree, and one of them is gone
         with learn.added_cbs(cbs): # fastai has taken them off; what they remember belongs into the state
             keep.save_broken_off()
