@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['history_columns', 'time_keys', 'SumLoss', 'SmoothLoss', 'RunRecorder', 'new_history', 'add_epoch', 'read_history',
-           'plot_history', 'restarts', 'stop_reason', 'HistoryFiles', 'StopEarly', 'BesideRecord']
+           'plot_history', 'restarts', 'stop_reason', 'HistoryFiles', 'StopEarly', 'slow_loading', 'WaitAdvice',
+           'BesideRecord']
 
 # %% ../../nbs/35_callback.history.ipynb #1f571b4c
 import json, time, warnings
@@ -85,7 +86,12 @@ def before_train(self:RunRecorder):
 
 @patch
 def before_batch(self:RunRecorder):
-    if self.training: self.wait += time.perf_counter()-self.left
+    if self.training and not hasattr(self.dl, 'waited'): self.wait += time.perf_counter()-self.left
+
+@patch(as_prop=True)
+def waiting(self:RunRecorder) -> float:
+    "Seconds of this pass in which training waited for images, or made them; our loader counts them itself"
+    return self.wait + getattr(self.dl, 'waited', 0.)
 
 @patch
 def after_batch(self:RunRecorder):
@@ -107,9 +113,9 @@ def _count(self:RunRecorder):
 def after_train(self:RunRecorder):
     super(RunRecorder, self).after_train() # its division reads the sums, and so waits until the device is done
     if not self.items: return
-    sec = time.perf_counter()-self.began
+    sec,self.waited = time.perf_counter()-self.began,self.waiting
     if self.losses[self.first:]: self.losses[self.first:] = torch.stack(self.losses[self.first:]).cpu().unbind()
-    self.stats = [self.last_lr, self.items*world_size()/sec, self.wait/sec]
+    self.stats = [self.last_lr, self.items*world_size()/sec, self.waiting/sec]
 
 @patch
 def after_epoch(self:RunRecorder):
@@ -123,7 +129,7 @@ def after_epoch(self:RunRecorder):
 @patch
 def state(self:RunRecorder) -> dict: # plain numbers
     "What a pass under way has counted, beside its metrics"
-    return dict(items=self.items, wait=self.wait, seconds=time.perf_counter()-self.began, lr=self.last_lr)
+    return dict(items=self.items, wait=self.waiting, seconds=time.perf_counter()-self.began, lr=self.last_lr)
 
 @patch
 def load_state(self:RunRecorder,
@@ -304,6 +310,32 @@ class StopEarly(RunCallback):
         if not self.recorder.stats or not why: return
         if not rank(): print(f'stopped early: {why}', flush=True)
         raise CancelFitException()
+
+# %% ../../nbs/35_callback.history.ipynb #87b367b9
+def slow_loading(
+    cfg, # a `Config`
+) -> str: # half a sentence
+    "What to do where images come too slowly"
+    photos = cfg.dataset in ('imagenet', 'imagenette', 'imagenet-1k')
+    more = ('' if cfg.num_workers is None else f'more workers (data_loader.num_workers, now {cfg.num_workers})')
+    pack = 'a resized copy of the dataset (imagenet_pack)' if photos else ''
+    return 'images come more slowly than the model learns from them: ' + (' or '.join(o for o in (pack, more) if o)
+                                                                          or 'more CPU cores') + ' would help'
+
+class WaitAdvice(RunCallback):
+    "Say once where an epoch has waited for its images for more than `most` of its time"
+    order = 67 # after the epoch's line
+    def __init__(self,
+        what: str, # what to do about it, see `slow_loading`
+        most: float=.1, # share of an epoch's time
+        least: float=10., # seconds; of less nobody wants to hear
+    ): self.what,self.most,self.least,self.said = what,most,least,False
+
+    def after_epoch(self):
+        stats = self.recorder.stats
+        if self.said or not stats or rank() or stats[2] < self.most or self.recorder.waited < self.least: return
+        self.said = True
+        print(f'{stats[2]:.0%} of the epoch was spent on waiting for images; {self.what}', flush=True)
 
 # %% ../../nbs/35_callback.history.ipynb #f3e894c1
 class BesideRecord(RunCallback):

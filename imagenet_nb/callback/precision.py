@@ -232,6 +232,7 @@ def load_state(self:Precision,
 # %% ../../nbs/33_callback.precision.ipynb #266154db
 class Compile(RunCallback):
     "Train and test with `torch.compile` around the model's `forward`"
+    name = 'compiled' # `learn.compile` is a method of the model
     order = Precision.order+1 # before DDP wraps the model
     in_range_test = True # it only computes
     _kept = None

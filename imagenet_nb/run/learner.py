@@ -21,7 +21,8 @@ from ..callback.accumulate import Accumulate
 from ..callback.core import LifetimeEpoch
 from ..callback.ema import ModelEma
 from ..callback.guard import BadFiles, FiniteLoss, Signals
-from ..callback.history import BesideRecord, HistoryFiles, RunRecorder, StopEarly, stop_reason
+from ..callback.history import (BesideRecord, HistoryFiles, RunRecorder, StopEarly, WaitAdvice,
+                                          slow_loading, stop_reason)
 from ..callback.lr_find import (apply_finder, finder_result, finder_steps, load_finder, range_test,
                                           save_finder)
 from ..callback.mixup import Accuracy, CrossEntropy, LabelSmoothing, MixUp, TopK
@@ -55,7 +56,8 @@ def training_cbs(
 ) -> list: # callbacks in no particular order: each declares its own
     "What training does beyond the plain loop"
     view = 'terminal' if cfg.enable_for_file_output and surroundings() == 'log' else None
-    cbs = [LifetimeEpoch(), RunRecorder(), FiniteLoss(), Progress(view, cfg.miniters or 1, cfg.mininterval),
+    cbs = [LifetimeEpoch(), RunRecorder(), FiniteLoss(), WaitAdvice(slow_loading(cfg)),
+           Progress(view, cfg.miniters or 1, cfg.mininterval),
            Precision(precision_for(device, cfg.computed_in), deterministic=cfg.deterministic)]
     if cfg.mixup: cbs.append(MixUp(cfg.mixup_alpha, per_image=cfg.mixup_per_image))
     if cfg.label_smoothing: cbs.append(LabelSmoothing(cfg.label_smoothing))
@@ -175,7 +177,7 @@ def _what_fits(learn):
 def _too_large(learn, keep, cbs):
     "What to say, and save, when the device is out of memory"
     learn.precision.disarm()
-    if hasattr(learn, 'compile'): learn.compile.leave() # what fits is measured on a copy of the model
+    if hasattr(learn, 'compiled'): learn.compiled.leave() # what fits is measured on a copy of the model
     if world_size() == 1: # else the ranks would have to agree, and one of them is gone
         with learn.added_cbs(cbs): # fastai has taken them off; what they remember belongs into the state
             keep.save_broken_off()
