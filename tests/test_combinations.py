@@ -1,6 +1,6 @@
 """Every feature of training beside every event that can befall it: whatever happens, the run ends as the undisturbed one does.
 
-    IMAGENET_NB_CELLS=all pytest tests/test_combinations.py   # all 112 cells; else every third of them, in which each feature and each event is met
+    IMAGENET_NB_CELLS=all pytest tests/test_combinations.py   # all 140 cells; else every third of them, in which each feature and each event is met
     IMAGENET_NB_DEVICE=cuda …                                 # on a GPU, with its deterministic kernels
 """
 import contextlib, dataclasses, io, json, multiprocessing, os, signal
@@ -21,7 +21,7 @@ from imagenet_nb.flags import presets
 
 device = os.environ.get('IMAGENET_NB_DEVICE', 'cpu')
 small = presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=3, T_0=2, batch_size=64, num_workers=0, device=device,
-                                     checkpoint_minutes=1e-4)
+                                     checkpoint_minutes=1e-4, deterministic=device != 'cpu')
 features = {
     'MixUp, smoothing, restarts': {},
     'no MixUp, no smoothing': dict(mixup=False, label_smoothing=0.),
@@ -39,6 +39,10 @@ features = {
     'early stopping': dict(patience=1, epochs=6, initial_lr=.002, mixup=False, T_0=6),
     'broken files': dict(dataset='imagenet', data_dir='photos', batch_size=24, max_bad_files=.2),
     'two workers': dict(num_workers=2),
+    'batches in parts': dict(accumulate=2),
+    'averaged weights': dict(ema=.9),
+    'growing images': dict(start_size=8, num_workers=1),
+    'deterministic kernels': dict(deterministic=True),
 }
 events = 'SIGKILL', 'error', 'Ctrl-C', 'out of memory', 'NaN and SIGKILL', 'looks', 'another fit'
 
@@ -65,9 +69,6 @@ def few():
 
 def make(name):
     "The learner of a feature, in the folder where its data lies, and the callbacks that belong to it"
-    if device != 'cpu':
-        os.environ['CUBLAS_WORKSPACE_CONFIG'] = ':4096:8'
-        torch.use_deterministic_algorithms(True)
     data_module.digits_source = few
     cfg = Config(**small | features[name])
     if name == 'fp16-like scaler': learner_module.precision_for = lambda *a: PrecisionPlan(device, torch.bfloat16, scaler=True)
