@@ -6,7 +6,9 @@
 __all__ = ['default_workers', 'ForkedLoader', 'Crew', 'ahead']
 
 # %% ../../nbs/16_data.workers.ipynb #49830fa3
-import atexit, multiprocessing, os, queue, sys, threading
+import multiprocessing, os, queue, sys, threading
+from functools import cache
+from multiprocessing import util
 from weakref import WeakSet
 import torch
 from fastai.data.load import _FakeLoader, _loaders
@@ -34,6 +36,14 @@ class ForkedLoader(_FakeLoader):
 # %% ../../nbs/16_data.workers.ipynb #fb9d15ba
 _crews = WeakSet()
 
+def _dismiss_all():
+    for o in list(_crews): o.dismiss()
+
+@cache
+def _dismissed_at_the_end(pid):
+    "Python would wait for the workers, which do not listen to its signal; a forked process forgets what is registered here"
+    util.Finalize(None, _dismiss_all, exitpriority=100)
+
 class Crew:
     "Workers that last"
     _known = _batches = None
@@ -50,20 +60,17 @@ class Crew:
         if self._batches is not None and self._known == known: self._batches._reset(fake_l)
         else:
             self.dismiss()
-            self._known,self._batches = known,_loaders[False](fake_l)
+            self._known,self._batches,self._pid = known,_loaders[False](fake_l),os.getpid()
             _crews.add(self)
+            _dismissed_at_the_end(self._pid)
         return self._batches
 
     def dismiss(self):
         "End the workers"
-        if self._batches is not None: self._batches._shutdown_workers()
+        if self._batches is not None and self._pid == os.getpid(): self._batches._shutdown_workers()
         self._known = self._batches = None
 
     def __del__(self): self.dismiss()
-
-@atexit.register # Python would wait for them: they do not listen to its signal
-def _dismiss_all():
-    for o in list(_crews): o.dismiss()
 
 # %% ../../nbs/16_data.workers.ipynb #091f2469
 def ahead(
