@@ -16,7 +16,9 @@ from .data.loader import SeededDL
 from .data.source import PixelBlock, get_dls, get_source
 from .model.optimizer import opt_func
 from .model.zoo import create_model, model_splitter, n_params
+from .callback.accumulate import Accumulate
 from .callback.core import LifetimeEpoch, RunCallback, restored
+from .callback.ema import ModelEma
 from .callback.guard import BadFiles, FiniteLoss
 from .callback.history import plot_history, read_history
 from .callback.lr_find import load_finder, plot_finder, range_test, save_finder, suggest
@@ -24,6 +26,7 @@ from .callback.mixup import Accuracy, CrossEntropy, LabelSmoothing, MixUp, TopK
 from .callback.precision import choose_device, precision_for
 from .callback.resume import resumable
 from .callback.schedule import ScheduleCallback, WarmupScheduler, epoch_rates, make_schedule, plot_schedule
+from .callback.size import GrowingSize
 from .record.analysis import plot_run
 from .record.claims import claims_table
 from .record.run import reference_run

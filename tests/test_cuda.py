@@ -34,7 +34,8 @@ class Waits(Callback):
         self.steps,self.caught = self.last-self.first,None
     def after_cancel_fit(self): self.close()
 
-@pytest.mark.parametrize('kw', [{}, dict(mixup_per_image=True), dict(mixup=False, label_smoothing=0., gradient_clip=0.), dict(amp=False), dict(scheduler='onecycle', max_lr=.1), dict(optimizer='adamw')],
+@pytest.mark.parametrize('kw', [{}, dict(mixup_per_image=True), dict(mixup=False, label_smoothing=0., gradient_clip=0.), dict(amp=False), dict(precision='fp16'), dict(scheduler='onecycle', max_lr=.1), dict(optimizer='adamw'),
+                                dict(ema=.99), dict(accumulate=2), dict(compile=True)],
                          ids=lambda kw: ', '.join(kw) or 'default')
 def test_no_step_waits(kw):
     "Of the command's own fit, from the loader to the recorder; what is shown now and then is shown later"
@@ -51,9 +52,9 @@ def test_waits_are_seen():
     learn.fit(1, cbs=[w := Waits(), Reads()])
     assert sum(w.lines.values()) >= w.steps
 
-@pytest.mark.parametrize('amp', [True, False])
+@pytest.mark.parametrize('precision', ['auto', 'fp16', 'fp32'])
 @pytest.mark.parametrize('optimizer', ['sgd', 'adamw'])
-def test_a_batch_without_a_number_leaves_nothing_behind(amp, optimizer):
+def test_a_batch_without_a_number_leaves_nothing_behind(precision, optimizer):
     "Weights and running statistics stay; the loss of the epoch is one"
     class Poison(Callback):
         run_valid = False
@@ -63,22 +64,41 @@ def test_a_batch_without_a_number_leaves_nothing_behind(amp, optimizer):
             if self.iter == 4: self.kept = {k: v.clone() for k,v in self.model.state_dict().items()}
         def after_batch(self):
             if self.iter == 5: self.same = all(torch.equal(v, self.kept[k]) for k,v in self.model.state_dict().items())
-    learn = learner(amp=amp, optimizer=optimizer, initial_lr=.01)
+    learn = learner(precision=precision, optimizer=optimizer, initial_lr=.01)
     learn.fit(1, cbs=(p := Poison()))
     guard = next(o for o in learn.cbs if isinstance(o, FiniteLoss))
     assert p.same and int(guard.skipped) == 2
     assert all(v == v for v in learn.recorder.values[-1]) and all(bool(v.isfinite().all()) for v in learn.model.state_dict().values())
 
-def test_precision_and_memory_format():
-    learn = learner()
+@pytest.mark.parametrize('precision', ['auto', 'fp16', 'fp32'])
+def test_precision_and_memory_format(precision):
+    learn = learner(precision=precision)
     seen = []
     class Look(Callback):
         run_valid = False
-        def after_pred(self): seen.append((self.xb[0].is_contiguous(memory_format=torch.channels_last), self.pred.dtype, self.model.training))
+        def after_pred(self): seen.append((self.xb[0].is_contiguous(memory_format=torch.channels_last), self.pred.dtype, self.model.training, torch.backends.cudnn.benchmark))
     learn.fit(1, cbs=Look())
-    assert set(seen) == {(True, torch.float32, True)} and learn.precision.current.scaler and learn.precision.scaler.get_scale() > 0
+    assert set(seen) == {(True, torch.float32, True, True)} and not torch.backends.cudnn.benchmark
+    plan = learn.precision.current
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    assert plan.dtype == {'auto': torch.bfloat16 if native else torch.float16, 'fp16': torch.float16, 'fp32': None}[precision]
+    assert plan.scaler == (plan.dtype == torch.float16) and (not plan.scaler or learn.precision.scaler.get_scale() > 0)
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in learn.model.parameters() if p.ndim == 4)
     assert all(pg['fused'] for pg in learn.opt.param_groups)
+
+@pytest.mark.parametrize('kw', [{}, dict(ema=.9, accumulate=2), dict(precision='fp16'), dict(precision='fp32')], ids=lambda kw: ', '.join(kw) or 'default')
+def test_deterministic_fits_are_equal(kw):
+    "To the last bit, and so is one that goes on (tests/test_combinations.py has the events)"
+    first,second = (learner(deterministic=True, **kw) for _ in range(2))
+    for o in (first, second): o.fit(2)
+    for (k,a),b in zip(first.model.state_dict().items(), second.model.state_dict().values()): assert torch.equal(a, b), k
+    assert not torch.are_deterministic_algorithms_enabled()
+
+def test_compiled_learns_the_same():
+    plain,compiled = learner(precision='fp32'),learner(precision='fp32', compile=True)
+    for o in (plain, compiled): o.fit(2)
+    assert list(plain.model.state_dict()) == list(compiled.model.state_dict()) and 'forward' not in vars(compiled.model)
+    assert compiled.recorder.values[-1][0] == pytest.approx(plain.recorder.values[-1][0], rel=.02)
 
 def test_devices():
     assert choose_device('auto').type == choose_device('cuda:0').type == 'cuda'

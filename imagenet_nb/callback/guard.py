@@ -52,7 +52,8 @@ def after_loss(self:FiniteLoss):
     good = all_true(torch.isfinite(loss).all())
     wait = loss.device.type == 'cpu' if self.wait is None else self.wait
     if wait: return None if good else self._leave_out()
-    first = (part := getattr(self.learn, 'part', None)) is None or part.start == 0 # of the parts in which a batch may be computed
+    part = getattr(self.learn, 'part', None) # where a batch is computed in parts
+    first = part is None or part.start == 0
     was,self.learn.finite = self.learn.finite,good if first else self.learn.finite & good
     self.flag = good if self.flag is None else self.flag & good # of all batches that a step adds up
     self.skipped = self.skipped + (~good if first else was & ~good)

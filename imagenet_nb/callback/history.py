@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['history_columns', 'time_keys', 'SumLoss', 'SmoothLoss', 'RunRecorder', 'new_history', 'add_epoch', 'read_history',
-           'plot_history', 'restarts', 'stop_reason', 'HistoryFiles', 'StopEarly', 'slow_loading', 'WaitAdvice',
-           'BesideRecord']
+           'plot_history', 'restarts', 'stop_reason', 'HistoryFiles', 'StopEarly', 'BesideRecord']
 
 # %% ../../nbs/35_callback.history.ipynb #1f571b4c
 import json, time, warnings
@@ -310,32 +309,6 @@ class StopEarly(RunCallback):
         if not self.recorder.stats or not why: return
         if not rank(): print(f'stopped early: {why}', flush=True)
         raise CancelFitException()
-
-# %% ../../nbs/35_callback.history.ipynb #87b367b9
-def slow_loading(
-    cfg, # a `Config`
-) -> str: # half a sentence
-    "What to do where images come too slowly"
-    photos = cfg.dataset in ('imagenet', 'imagenette', 'imagenet-1k')
-    more = ('' if cfg.num_workers is None else f'more workers (data_loader.num_workers, now {cfg.num_workers})')
-    pack = 'a resized copy of the dataset (imagenet_pack)' if photos else ''
-    return 'images come more slowly than the model learns from them: ' + (' or '.join(o for o in (pack, more) if o)
-                                                                          or 'more CPU cores') + ' would help'
-
-class WaitAdvice(RunCallback):
-    "Say once where an epoch has waited for its images for more than `most` of its time"
-    order = 67 # after the epoch's line
-    def __init__(self,
-        what: str, # what to do about it, see `slow_loading`
-        most: float=.1, # share of an epoch's time
-        least: float=10., # seconds; of less nobody wants to hear
-    ): self.what,self.most,self.least,self.said = what,most,least,False
-
-    def after_epoch(self):
-        stats = self.recorder.stats
-        if self.said or not stats or rank() or stats[2] < self.most or self.recorder.waited < self.least: return
-        self.said = True
-        print(f'{stats[2]:.0%} of the epoch was spent on waiting for images; {self.what}', flush=True)
 
 # %% ../../nbs/35_callback.history.ipynb #f3e894c1
 class BesideRecord(RunCallback):

@@ -60,7 +60,8 @@ dtypes = dict(fp32=None, fp16=torch.float16, bf16=torch.bfloat16)
 def _fastest(kind):
     "The name of the fastest safe precision on a kind of device"
     if kind == 'cuda':
-        return 'bf16' if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else 'fp16'
+        native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        return 'bf16' if native else 'fp16'
     if kind == 'mps': return 'fp16' if torch.__version__ >= (2,8) else 'fp32'
     return 'bf16' if cpu_has_bf16() else 'fp32'
 
@@ -71,8 +72,10 @@ def precision_for(
     "How to compute on `device`"
     kind = torch.device(device).type
     name = _fastest(kind) if precision == 'auto' else precision
-    if name not in dtypes: raise UserError(f'--precision {name} is unknown{nearest(name, dtypes)}: use {", ".join(dtypes)}')
-    if kind == 'cpu' and name == 'fp16': raise UserError('--precision fp16 is for GPUs: on a CPU use bf16, fp32 or auto')
+    if name not in dtypes:
+        raise UserError(f'--precision {name} is unknown{nearest(name, dtypes)}: use {", ".join(dtypes)}')
+    if kind == 'cpu' and name == 'fp16':
+        raise UserError('--precision fp16 is for GPUs: on a CPU use bf16, fp32 or auto')
     return PrecisionPlan(kind, dtypes[name], name == 'fp16', kind != 'mps')
 
 

@@ -39,9 +39,9 @@ _crews = WeakSet()
 def _dismiss_all():
     for o in list(_crews): o.dismiss()
 
-@cache
+@cache # for each process: one that is forked forgets what is registered here
 def _dismissed_at_the_end(pid):
-    "Python would wait for the workers, which do not listen to its signal; a forked process forgets what is registered here"
+    "Else Python would wait for workers that do not listen to its signal"
     util.Finalize(None, _dismiss_all, exitpriority=100)
 
 class Crew:

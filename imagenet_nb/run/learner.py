@@ -21,13 +21,12 @@ from ..callback.accumulate import Accumulate
 from ..callback.core import LifetimeEpoch
 from ..callback.ema import ModelEma
 from ..callback.guard import BadFiles, FiniteLoss, Signals
-from ..callback.history import (BesideRecord, HistoryFiles, RunRecorder, StopEarly, WaitAdvice,
-                                          slow_loading, stop_reason)
+from ..callback.history import BesideRecord, HistoryFiles, RunRecorder, StopEarly, stop_reason
 from ..callback.lr_find import (apply_finder, finder_result, finder_steps, load_finder, range_test,
                                           save_finder)
 from ..callback.mixup import Accuracy, CrossEntropy, LabelSmoothing, MixUp, TopK
 from ..callback.precision import Compile, Precision, choose_device, precision_for
-from ..callback.progress import Progress, surroundings
+from ..callback.progress import Progress, WaitAdvice, slow_loading, surroundings
 from ..callback.resume import Checkpoints, Resume
 from ..callback.schedule import ScheduleCallback, cycle_of, make_schedule
 from ..callback.size import GrowingSize, sizes_by_epoch
@@ -65,7 +64,8 @@ def training_cbs(
     if cfg.accumulate > 1: cbs.append(Accumulate(cfg.accumulate))
     if cfg.compile: cbs.append(Compile())
     if cfg.ema: cbs.append(ModelEma(cfg.ema))
-    if cfg.start_size: cbs.append(GrowingSize(sizes_by_epoch(cfg.start_size, cfg.image_size, cfg.epochs, cfg.grow_until)))
+    if cfg.start_size:
+        cbs.append(GrowingSize(sizes_by_epoch(cfg.start_size, cfg.image_size, cfg.epochs, cfg.grow_until)))
     if cfg.pretrained or cfg.init_from: cbs.append(FreezeBody(min(cfg.freeze_epochs, cfg.epochs-1)))
     return cbs
 

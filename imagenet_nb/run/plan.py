@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
 from fastai.torch_core import get_model
-from ..callback.history import restarts, slow_loading
+from ..callback.history import restarts
 from ..callback.lr_find import finder_steps
-from ..callback.progress import clock
+from ..callback.progress import clock, slow_loading
 from ..callback.schedule import epoch_rates, make_schedule
 from ..callback.size import sizes_by_epoch
 from ..callback.state import load_state
@@ -51,7 +51,7 @@ def measured_step(
     learn, # a `Learner`; only a copy of its model is touched
     n: int=None, # items of the measured batch; None: what a rank computes at once on a GPU, 32 at most elsewhere
     repeats: int=3, # steps that count
-) -> tuple: # (seconds for an image, for the optimizer's step, and for an image in a test; peak bytes on the device or None)
+) -> tuple: # (seconds an image, seconds of an update, seconds an image in a test, peak bytes on the device or None)
     "Steps of a copy of the model on random numbers"
     model,cfg = copy.deepcopy(get_model(learn.model)).train(),learn.cfg
     for m in model.modules():
@@ -136,8 +136,8 @@ def _predicted(learn, n):
     area = (cfg.eval_size or cfg.image_size)**2/cfg.image_size**2
     tested,_ = epoch_seconds(len(dls.valid_ds), 0, area*test, colour=area*colour, **each)
     return dict(seconds_per_epoch=round(train, 1), test_seconds=round(tested, 1), wait_share=round(wait, 2),
-                images_per_second=round(len(dls.train_ds)/train, 1), load_images_per_second=round(1/load) if load else None,
-                device_bytes=mem)
+                images_per_second=round(len(dls.train_ds)/train, 1), device_bytes=mem,
+                load_images_per_second=round(1/load) if load else None)
 
 # %% ../../nbs/52_run.plan.ipynb #ab8d86d2
 def _goes_on(cfg):
