@@ -249,3 +249,47 @@ def test_two_ranks_go_on_exactly(tmp_path):
     from imagenet_nb.callback.history import time_keys
     a,b = (json.loads((tmp_path/o/'metrics.json').read_text()) for o in ('whole', 'run'))
     for k in a.keys()-set(time_keys): assert a[k] == b[k], k
+
+parts = '''
+"One big batch, batches in parts, one rank or two: the same weights, and the ranks add their gradients once a step"
+import json, sys, torch
+from torch import nn
+from fastai.callback.core import Callback
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from imagenet_nb.core import rank
+from imagenet_nb.config import Config
+from imagenet_nb.run.learner import imagenet_learner
+from imagenet_nb.flags import presets
+
+class Count(Callback):
+    order,run_valid,n = 20,False,0 # after DDP has wrapped the model
+    def before_train(self):
+        def counted(state, bucket):
+            self.n += 1
+            return allreduce_hook(None, bucket)
+        if hasattr(self.model, 'register_comm_hook'): self.model.register_comm_hook(None, counted)
+
+def fit(ranks, **kw):
+    cfg = Config(**presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=1, num_workers=0, device='cpu', batch_size=300, mixup=False, amp=False, multi_gpu=ranks > 1) | kw)
+    learn = imagenet_learner(cfg)
+    torch.manual_seed(0)
+    learn.model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10)) # no BatchNorm
+    learn.splitter = lambda m: [list(m.parameters())]
+    learn.fit(1, lr=.1, cbs=(c := Count()))
+    return dict(weights=torch.cat([p.detach().flatten() for p in learn.model.parameters()]).tolist(), added=c.n, row=list(learn.recorder.values[-1][:4]))
+
+n = int(sys.argv[1])
+out = {str(k): fit(n, accumulate=k) for k in (1, 3)}
+if not rank(): open(f'parts_{n}.json', 'w').write(json.dumps(out))
+'''
+
+def test_batches_in_parts(tmp_path):
+    (tmp_path/'parts.py').write_text(parts)
+    r = subprocess.run([sys.executable, 'parts.py', '1'], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert r.returncode == 0, r.stderr[-3000:]
+    r = ranks(2, 'parts.py', 2, cwd=tmp_path)
+    assert r.returncode == 0, r.stderr[-3000:]
+    one,two = (json.loads((tmp_path/f'parts_{n}.json').read_text()) for n in (1, 2))
+    for o in (one['3'], two['1'], two['3']):
+        assert o['weights'] == pytest.approx(one['1']['weights'], abs=1e-5) and o['row'] == pytest.approx(one['1']['row'], abs=1e-5)
+    assert two['1']['added'] == two['3']['added'] == 5, (two['1']['added'], two['3']['added']) # a bucket for each of five steps
