@@ -10,65 +10,55 @@ within a turn, to decoding alone (OpenCV, whole photograph, from its file). What
 `--venv DIR` makes a virtual environment there that also sees the packages of this one, puts the others' packages into it (they are no
 requirements of ours), and runs in it. Without it only what is installed takes part; who is missing, and why, stands in `absent`.
 """
-import argparse, gc, json, os, statistics, subprocess, sys, tarfile, tempfile, time, venv
+import argparse, gc, json, os, statistics, sys, tarfile, tempfile, time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
-from common import machine, save_result
+from common import machine, photo_tree, save_result, spread
+from others import again, installed
 
-others = ['albumentations==2.0.8', 'simplejpeg', 'PyTurboJPEG<2', 'turboloader==2.39.0', 'spdl==0.8.0', 'av', 'ffcv'] # SPDL uses the FFmpeg inside `av`
-needs = {'ffcv': 'its source needs the headers of OpenCV 4 and libjpeg-turbo, found by pkg-config', 'PyTurboJPEG': 'it needs the shared library libturbojpeg; simplejpeg has the same decoder inside'}
 reference,whole = 'decode: OpenCV','ours'
 mean,std = (.485, .456, .406),(.229, .224, .225)
 contestants = {}
-
 def contestant(name, what, cores=1):
-    "Register a function that takes the facts of the run and returns a pass: a function that goes through all photographs and returns how many"
+    "Register a function that takes the facts of the run and returns a pass: it goes through all photographs, and returns how many they were"
     def register(f): contestants[name] = SimpleNamespace(make=f, what=what, cores=cores)
     return register
 
 # Decoding alone
-
 def each(files, decode): return lambda: sum(decode(f) is not None for f in files)
 def read(f): return Path(f).read_bytes()
+def pil(f):
+    from PIL import Image
+    return Image.open(f).convert('RGB')
 
 def cv2_rgb(b):
     import cv2, numpy as np
     return cv2.imdecode(np.frombuffer(b, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
 
-@contestant(reference, 'cv2.imdecode of each file, RGB, whole')
-def _(o): return each(o.files, lambda f: cv2_rgb(read(f)))
+def tv_rgb(f):
+    from torchvision.io import ImageReadMode, decode_jpeg, read_file
+    return decode_jpeg(read_file(f), ImageReadMode.RGB)
 
-@contestant('decode: OpenCV, from memory', 'the same from bytes that are already read')
-def _(o): return each([*map(read, o.files)], cv2_rgb)
+contestant(reference, 'cv2.imdecode of each file, RGB, whole')(lambda o: each(o.files, lambda f: cv2_rgb(read(f))))
+contestant('decode: OpenCV, from memory', 'the same from bytes that are already read')(lambda o: each([*map(read, o.files)], cv2_rgb))
+contestant('decode: torchvision', 'torchvision.io.decode_jpeg of read_file, RGB')(lambda o: each(o.files, tv_rgb))
+contestant('decode: Pillow', "Image.open(file).convert('RGB')")(lambda o: each(o.files, pil))
 
-@contestant('decode: simplejpeg', 'simplejpeg.decode_jpeg of each file, RGB, its defaults')
+@contestant('decode: simplejpeg', 'simplejpeg.decode_jpeg of each file, RGB; like PyTurboJPEG it calls libjpeg-turbo, which it brings along')
 def _(o):
     import simplejpeg
     return each(o.files, lambda f: simplejpeg.decode_jpeg(read(f)))
 
-@contestant('decode: PyTurboJPEG', 'TurboJPEG.decode of each file, RGB, its defaults')
+@contestant('decode: PyTurboJPEG', 'TurboJPEG.decode of each file, RGB')
 def _(o):
     import turbojpeg
     jpeg = turbojpeg.TurboJPEG()
     return each(o.files, lambda f: jpeg.decode(read(f), turbojpeg.TJPF_RGB))
 
-@contestant('decode: torchvision', 'torchvision.io.decode_jpeg of read_file, RGB')
-def _(o):
-    from torchvision.io import ImageReadMode, decode_jpeg, read_file
-    return each(o.files, lambda f: decode_jpeg(read_file(f), ImageReadMode.RGB))
-
-@contestant('decode: Pillow', "Image.open(file).convert('RGB')")
-def _(o): return each(o.files, pil)
-
-def pil(f):
-    from PIL import Image
-    return Image.open(f).convert('RGB')
-
 # Ours
-
 def our_loader(o, workers=0):
     from imagenet_nb.all import Config, get_dls
     dl = get_dls(Config(dataset='imagenet', data_dir=str(o.root), size=o.size, batch_size=o.bs, augmentation='strong', num_workers=workers)).train
@@ -78,17 +68,10 @@ def our_loader(o, workers=0):
 def passes(dl): return lambda: sum(len(b[0]) for b in dl)
 
 strong = 'random resized crop, flip, shift, scale, rotation, colour jitter, normalisation, Cutout'
-@contestant(whole, f"get_dls(Config(augmentation='strong')).train: {strong}; antialiased")
-def _(o): return passes(our_loader(o))
-
-@contestant('ours: what a worker does', 'the same without the part that a GPU would do: decode, one warp, collate')
-def _(o): return passes(our_loader(o).new(after_batch=[]))
-
-@contestant('ours, 1 worker', 'the whole, with one worker process beside the main one', cores=2)
-def _(o): return passes(our_loader(o, 1))
-
-@contestant('ours, 2 workers', 'the whole, with two worker processes beside the main one', cores=3)
-def _(o): return passes(our_loader(o, 2))
+contestant(whole, f"get_dls(Config(augmentation='strong')).train: {strong}; antialiased")(lambda o: passes(our_loader(o)))
+contestant("ours: a worker's share", 'the same without what a GPU would do: decode, one warp, collate')(lambda o: passes(our_loader(o).new(after_batch=[])))
+contestant('ours, 1 worker', 'the whole, with one worker process beside the main one', cores=2)(lambda o: passes(our_loader(o, 1)))
+contestant('ours, 2 workers', 'the whole, with two worker processes beside the main one', cores=3)(lambda o: passes(our_loader(o, 2)))
 
 class Parts:
     "A stopwatch that runs for one part at a time: a part stops while another one runs inside it"
@@ -123,11 +106,11 @@ def take_apart(dl):
 
 # Loops of torch's own DataLoader
 
-def torch_loader(o, item):
+def torch_loader(o, load, tfm):
     import torch
     class Photos(torch.utils.data.Dataset):
         def __len__(self): return len(o.files)
-        def __getitem__(self, i): return item(o.files[i]),i
+        def __getitem__(self, i): return tfm(load(o.files[i])),i
     return passes(torch.utils.data.DataLoader(Photos(), o.bs, num_workers=0))
 
 def specified(o, p):
@@ -139,37 +122,25 @@ def specified(o, p):
     tfm = A.Compose([A.RandomResizedCrop((o.size, o.size)), A.HorizontalFlip(p=.5), A.ShiftScaleRotate(shift_limit=.0625, scale_limit=.1, rotate_limit=15, p=p),
         A.CoarseDropout(num_holes_range=(1, 1), hole_height_range=(hole, hole), hole_width_range=(hole, hole), p=.5),
         A.ColorJitter(brightness=.2, contrast=.2, saturation=.2, hue=0, p=p), A.Normalize(mean, std), ToTensorV2()])
-    return torch_loader(o, lambda f: tfm(image=np.array(pil(f)))['image'])
+    return torch_loader(o, lambda f: np.array(pil(f)), lambda x: tfm(image=x)['image'])
 
-@contestant('specification', f'Pillow, albumentations 2.0.8, torch DataLoader: {strong}; turned and recoloured with p=0.5, its default; not antialiased')
-def _(o): return specified(o, .5)
+contestant('specification', f'Pillow, albumentations 2.0.8, torch DataLoader: {strong}; turned and recoloured with p=0.5, its default; not antialiased')(lambda o: specified(o, .5))
+contestant('specification, p=1', 'the same, with every photograph turned and recoloured, as ours are')(lambda o: specified(o, 1.))
 
-@contestant('specification, p=1', 'the same, with every photograph turned and recoloured, as ours are')
-def _(o): return specified(o, 1.)
-
-def tv2(o, *first):
+def tv2(o):
     import torch
     from torchvision.transforms import v2
     area = (16/224)**2
-    return v2.Compose([*first, v2.RandomResizedCrop(o.size, antialias=True), v2.RandomHorizontalFlip(), v2.RandomAffine(15, (.0625, .0625), (.9, 1.1), interpolation=v2.InterpolationMode.BILINEAR),
+    return v2.Compose([v2.RandomResizedCrop(o.size, antialias=True), v2.RandomHorizontalFlip(), v2.RandomAffine(15, (.0625, .0625), (.9, 1.1), interpolation=v2.InterpolationMode.BILINEAR),
         v2.ColorJitter(.2, .2, .2), v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std), v2.RandomErasing(.5, (area, area), (1, 1))])
 
-@contestant('torchvision v2, Pillow', f'torchvision.transforms.v2 on Pillow images, torch DataLoader: {strong}; antialiased')
-def _(o):
-    tfm = tv2(o)
-    return torch_loader(o, lambda f: tfm(pil(f)))
-
-@contestant('torchvision v2, tensors', 'the same on uint8 tensors from torchvision.io.decode_jpeg')
-def _(o):
-    from torchvision.io import ImageReadMode, decode_jpeg, read_file
-    tfm = tv2(o)
-    return torch_loader(o, lambda f: tfm(decode_jpeg(read_file(f), ImageReadMode.RGB)))
+contestant('torchvision v2, Pillow', f'torchvision.transforms.v2 on Pillow images, torch DataLoader: {strong}; antialiased')(lambda o: torch_loader(o, pil, tv2(o)))
+contestant('torchvision v2, tensors', 'the same on uint8 tensors from torchvision.io.decode_jpeg')(lambda o: torch_loader(o, tv_rgb, tv2(o)))
 
 @contestant('timm', 'create_transform(size, is_training=True), its defaults: random resized crop, flip, colour jitter, normalisation; antialiased')
 def _(o):
     from timm.data import create_transform
-    tfm = create_transform(o.size, is_training=True)
-    return torch_loader(o, lambda f: tfm(pil(f)))
+    return torch_loader(o, pil, create_transform(o.size, is_training=True))
 
 @contestant('fastai', 'RandomResizedCrop(size, min_scale=0.35) and aug_transforms() on the batch, its defaults: flip, rotation, zoom, warp, lighting, normalisation')
 def _(o):
@@ -187,11 +158,8 @@ def turbo(o, **kw):
             for i,f in enumerate(o.files): t.add(f, f'{Path(f).parent.name}/{i:07}.jpg')
     return passes(tl.DataLoader(str(tar), batch_size=o.bs, num_workers=1, image_size=o.size, output_format='pytorch', train_aug=True, transform=tl.ImageNetNormalize(), **kw))
 
-@contestant('TurboLoader', 'its fused path on a TAR of the files: random resized crop (only the crop is decoded), flip, normalisation; not antialiased')
-def _(o): return turbo(o)
-
-@contestant('TurboLoader, antialias', 'the same with antialias=True')
-def _(o): return turbo(o, antialias=True)
+contestant('TurboLoader', 'its fused path on a TAR of the files: random resized crop (only the crop is decoded), flip, normalisation; not antialiased')(turbo)
+contestant('TurboLoader, antialias', 'the same with antialias=True')(lambda o: turbo(o, antialias=True))
 
 @contestant('SPDL', 'its pipeline with one thread, FFmpeg decodes and filters: random resized crop, flip, then normalisation with torch; antialiased')
 def _(o):
@@ -211,84 +179,49 @@ def _(o):
     return run
 
 # The run
-
-def spread(v, digits=3):
-    return {k: float(f'{f(v):.{digits}g}') for k,f in (('median', statistics.median), ('min', min), ('max', max))}
-
-def cores(n):
-    "Pin this thread, and those that it begins, to `n` cores; returns how many there were"
-    n = min(n, len(all_cores))
-    if all_cores and hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, all_cores[-n:])
-    return n
-
 all_cores = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else [*range(os.cpu_count() or 1)]
 
-def make_tree(photos, root, n):
-    "`n` of the photographs as links in `root`, as a folder with train/ and val/; returns their paths"
-    found = sorted(p for p in Path(photos).glob('*/*') if p.suffix.lower() in ('.jpg', '.jpeg'))
-    if not found: sys.exit(f'error: --photos {photos}: no <class>/<file>.jpg in it')
-    for p in found[::max(1, len(found)//n)][:n]:
-        link = root/'train'/p.parent.name/p.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(p.resolve())
-    (root/'val').symlink_to(root/'train')
-    return sorted(map(str, (root/'train').glob('*/*')))
+def pin(n):
+    "Keep this thread, and those that it begins, on `n` cores; returns how many there were"
+    n = min(n, len(all_cores))
+    if hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, all_cores[-n:])
+    return n
+
+def ready(o, only):
+    "The passes that can be made here, each made once; and why others cannot"
+    run,absent = {},json.loads(os.environ['ABSENT'])
+    for name,c in contestants.items():
+        if only and not any(w in name for w in (reference, *only)): continue
+        c.cores = pin(c.cores)
+        try:
+            f = c.make(o)
+            if (n := f()) != len(o.files): raise RuntimeError(f'it made {n} of {len(o.files)} images')
+            run[name] = f
+        except (ImportError, RuntimeError) as e:
+            if name.startswith('ours'): raise
+            absent[name] = ' '.join(str(e).split())[:300]
+    return run,absent
 
 def main(a, root):
-    cores(1)
+    pin(1)
     import cv2, torch
     cv2.setNumThreads(0); torch.set_num_threads(1)
-    o = SimpleNamespace(root=root, files=make_tree(a.photos, root, a.images), size=a.size, bs=a.batch_size)
-    absent,run,rates,cpu,parts = json.loads(os.environ.get('INPUT_ABSENT', '{}')),{},{},{},[]
-    for name,c in contestants.items():
-        if a.only and not any(w in name for w in [reference, *a.only]): continue
-        c.cores = cores(c.cores)
-        try: run[name] = c.make(o); run[name]()
-        except (ImportError, RuntimeError) as e: absent[name] = ' '.join(str(e).split())[:300]; run.pop(name, None)
-    apart = our_loader(o)
+    o = SimpleNamespace(root=root, files=photo_tree(a.photos, root, a.images), size=a.size, bs=a.batch_size)
+    (run,absent),apart,rates,cpu,parts = ready(o, a.only),our_loader(o),{},{},[]
     for _ in range(a.repeats):
         for name,f in run.items():
-            gc.collect(); cores(contestants[name].cores)
+            gc.collect(); pin(contestants[name].cores)
             start,used = time.perf_counter(),time.process_time()
-            n = f()
+            f()
             took = time.perf_counter()-start
-            if n != len(o.files): sys.exit(f'error: {name} made {n} of {len(o.files)} images')
-            rates.setdefault(name, []).append(n/took)
-            cpu.setdefault(name, []).append((time.process_time()-used)/took)
-        cores(1); parts.append(take_apart(apart))
-    ratio = lambda x, y: spread([p/q for p,q in zip(rates[x], rates[y])])
-    res = {n: dict(what=contestants[n].what, images_per_second=spread(v), ratio=ratio(n, reference), cores=contestants[n].cores,
-                   cpu_of_main_process=round(statistics.median(cpu[n]), 2)) for n,v in rates.items()}
-    cores(len(all_cores))
+            rates.setdefault(name, []).append(len(o.files)/took); cpu.setdefault(name, []).append((time.process_time()-used)/took)
+        pin(1); parts.append(take_apart(apart))
+    pin(len(all_cores))
+    ratio = lambda x, y: spread(p/q for p,q in zip(rates[x], rates[y]))
     return dict(photos=len(o.files), mean_kb=round(statistics.mean(os.path.getsize(f) for f in o.files)/1000, 1), size=a.size, batch_size=a.batch_size, repeats=a.repeats, augmentation='strong',
-        cores=1, threads=dict(torch=torch.get_num_threads(), opencv=cv2.getNumThreads(), omp=1), page_cache='warm', order='that of the file names', reference=reference, contestants=res,
-        ours_ms_per_image={k: spread([p[k] for p in parts]) for k in parts[0]}, ours_to={n: ratio(whole, n) for n in rates if n != whole and whole in rates}, absent=absent) | machine()
-
-# The others' environment
-
-def make_venv(folder):
-    "A virtual environment that borrows the packages of this one; returns its Python, and which package did not come, and why"
-    import site
-    py,absent = folder/'bin'/'python',{}
-    if not py.exists(): venv.create(folder, with_pip=True)
-    own = Path(subprocess.check_output([py, '-c', 'import site; print(site.getsitepackages()[0])'], text=True).strip())
-    (own/'borrowed.pth').write_text(site.getsitepackages()[0] + '\n')
-    for p in others:
-        r = subprocess.run([py, '-m', 'pip', 'install', '-q', '--only-binary=:all:', p], stderr=subprocess.PIPE, text=True)
-        name = p.split('=')[0].split('<')[0]
-        if r.returncode: absent[name] = f'no wheel for Python {sys.version_info.major}.{sys.version_info.minor} ({r.stderr.strip().splitlines()[-1].removeprefix("ERROR: ")})' + (f'; {needs[name]}' if name in needs else '')
-    (libs := folder/'ffmpeg').mkdir(exist_ok=True) # under the names that SPDL looks for
-    for p in (own/'av.libs').glob('lib*.so.*'):
-        for n in (p.name, f'{p.name.split("-")[0]}.so.{p.name.split(".so.")[1].split(".")[0]}'):
-            if not (libs/n).exists(): (libs/n).symlink_to(p)
-    return py,absent,libs
-
-def again(a):
-    "This file once more, in the environment that is to be measured"
-    py,absent,libs = make_venv(Path(a.venv).resolve()) if a.venv else (sys.executable, {}, '')
-    env = os.environ | dict(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', INPUT_ABSENT=json.dumps(absent), PYTHONWARNINGS='ignore', PYTHONPATH=os.pathsep.join([str(Path(__file__).resolve().parent.parent), *filter(None, [os.environ.get('PYTHONPATH')])]))
-    if libs: env['LD_LIBRARY_PATH'] = os.pathsep.join(filter(None, [str(libs), os.environ.get('LD_LIBRARY_PATH')]))
-    sys.exit(subprocess.run([py, __file__, *sys.argv[1:]], env=env).returncode)
+        cores=1, threads=dict(torch=torch.get_num_threads(), opencv=cv2.getNumThreads(), omp=1), page_cache='warm', order='that of the file names', reference=reference,
+        contestants={n: dict(what=contestants[n].what, images_per_second=spread(v), ratio=ratio(n, reference), cores=contestants[n].cores, cpu_of_main_process=round(statistics.median(cpu[n]), 2)) for n,v in rates.items()},
+        ours_ms_per_image={k: spread(p[k] for p in parts) for k in parts[0]}, ours_to={n: ratio(whole, n) for n in rates if whole in rates and n != whole}, others=installed(), absent=absent) | machine()
 
 def plot(d, ax=None):
     "Images a second of each contestant beside decoding alone, as bars; `d` is the content of input.json"
@@ -310,5 +243,5 @@ if __name__ == '__main__':
     for k,v in dict(images=300, size=224, batch_size=64, repeats=5).items(): p.add_argument(f'--{k.replace("_", "-")}', type=int, default=v)
     a = p.parse_args()
     if a.small: a.images,a.size,a.batch_size,a.repeats = 12,32,4,1
-    if 'INPUT_ABSENT' not in os.environ: again(a)
+    if 'ABSENT' not in os.environ: sys.exit(again(__file__, a.venv))
     with tempfile.TemporaryDirectory() as root: save_result('input', main(a, Path(root)), a.out)
