@@ -68,7 +68,7 @@ def our_loader(o, workers=0):
 def passes(dl): return lambda: sum(len(b[0]) for b in dl)
 
 strong = 'random resized crop, flip, shift, scale, rotation, colour jitter, normalisation, Cutout'
-contestant(whole, f"get_dls(Config(augmentation='strong')).train: {strong}; antialiased")(lambda o: passes(our_loader(o)))
+contestant(whole, f"get_dls(Config(augmentation='strong')).train: {strong}; decodes less than the whole where the crop allows it; antialiased")(lambda o: passes(our_loader(o)))
 contestant("ours: a worker's share", 'the same without what a GPU would do: decode, one warp, collate')(lambda o: passes(our_loader(o).new(after_batch=[])))
 contestant('ours, 1 worker', 'the whole, with one worker process beside the main one', cores=2)(lambda o: passes(our_loader(o, 1)))
 contestant('ours, 2 workers', 'the whole, with two worker processes beside the main one', cores=3)(lambda o: passes(our_loader(o, 2)))
@@ -206,6 +206,7 @@ def main(a, root):
     pin(1)
     import cv2, torch
     cv2.setNumThreads(0); torch.set_num_threads(1)
+    os.environ['XDG_CACHE_HOME'] = str(root/'cache') # nobody needs the index of a temporary folder later
     o = SimpleNamespace(root=root, files=photo_tree(a.photos, root, a.images), size=a.size, bs=a.batch_size)
     (run,absent),apart,rates,cpu,parts = ready(o, a.only),our_loader(o),{},{},[]
     for _ in range(a.repeats):
