@@ -111,7 +111,7 @@ def row(a, name, model, size, images, spec=False, goal=None):
     ratio,(o,b) = spread(x/y for x,y in pairs),map(spread, zip(*pairs))
     print(f'{name}: {ratio}', file=sys.stderr, flush=True)
     return dict(name=name, against='fp32, NCHW, a plain loop' if spec else 'a bare loop', goal=goal, model=model, size=size, batch_size=a.batch_size, images=src.n_train, workers=a.workers, threads=torch.get_num_threads(),
-        precision=str(plan), bare_precision='fp32' if spec else str(plan), repeats=a.repeats, step_alone_images_per_second=round(bare.alone(20 if a.workers else 5), 1),
+        precision=str(plan), bare_precision='fp32' if spec else str(plan), repeats=a.repeats, step_alone_images_per_second=None if spec else round(bare.alone(20 if a.workers else 5), 1),
         ours_images_per_second=o['median'], bare_images_per_second=b['median'], ours_spread=o, bare_spread=b, ratio_median=ratio['median'], ratio_min=ratio['min'], ratio_max=ratio['max'])
 
 def main():
