@@ -1,5 +1,5 @@
 "What the benchmarks share: the facts of the machine, and where results go."
-import json, os, platform, sys
+import json, os, platform, statistics, sys
 from pathlib import Path
 
 results = Path(__file__).parent/'results'
@@ -15,6 +15,22 @@ def save_result(name, d, out=None):
     results.mkdir(exist_ok=True)
     Path(out or results/f'{name}.json').write_text(json.dumps(d, indent=1) + '\n')
     print(json.dumps(d, indent=1))
+
+def spread(values, digits=3) -> dict:
+    "Median, smallest and largest"
+    values = list(values)
+    return {k: float(f'{f(values):.{digits}g}') for k,f in (('median', statistics.median), ('min', min), ('max', max))}
+
+def photo_tree(photos, root, n) -> list:
+    "Links to `n` of the photographs in `photos` (`<class>/<file>`) as the folder `root` with train/ and val/; returns their paths"
+    found = sorted(p for p in Path(photos).glob('*/*') if p.suffix.lower() in ('.jpg', '.jpeg'))
+    if not found: sys.exit(f'error: {photos}: no <class>/<file>.jpg in it')
+    for p in found[::max(1, len(found)//n)][:n]:
+        link = Path(root)/'train'/p.parent.name/p.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(p.resolve())
+    (Path(root)/'val').symlink_to(Path(root)/'train')
+    return sorted(map(str, (Path(root)/'train').glob('*/*')))
 
 def run_result(folder, cfg, test_items) -> dict:
     "The figures of a finished run, from its own files"
