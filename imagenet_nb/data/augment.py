@@ -72,17 +72,31 @@ def _axis(
     return _Axis(block, taps, sd, start, n, row)
 
 # %% ../../nbs/12_data.augment.ipynb #acba0fb8
-def _region(
-    img: np.ndarray, # H×W×3
-    x: int, y: int, w: int, h: int, # corner and size; may reach beyond the image
-) -> np.ndarray: # h×w×3
-    "A window of `img`; what lies outside is mirrored at the image's edge"
-    H,W = img.shape[:2]
-    x0,y0 = min(max(x, 0), W-1),min(max(y, 0), H-1)
-    x1,y1 = max(min(x+w, W), x0+1),max(min(y+h, H), y0+1)
-    pad = max(y0-y, 0),max(y+h-y1, 0),max(x0-x, 0),max(x+w-x1, 0)
-    img = img[y0:y1,x0:x1]
-    return cv2.copyMakeBorder(img, *pad, cv2.BORDER_REFLECT) if any(pad) else img
+def _axes(
+    matrix: np.ndarray, # (2, 3), see `warp_matrix`
+    size: int, # output side, px
+    wh: tuple, # (width, height) of the image
+) -> tuple: # x and y: (plan, first pixel inside the image, last + 1)
+    "What `warp` does along both axes, and what it reads of the image"
+    plans = [_axis(*row, size) for row in matrix.tolist()]
+    first = [min(max(o.start, 0), n-1) for o,n in zip(plans, wh)]
+    return [(o, a, max(min(o.start + o.n*o.block, n), a+1)) for o,a,n in zip(plans, first, wh)]
+
+def _sample(
+    img: np.ndarray, # what the plans read of the image: H×W×3 uint8
+    axes: tuple, # from `_axes`
+    size: int, # output side, px
+) -> np.ndarray: # size×size×3 uint8
+    "Blur as planned and sample once; what lies outside of the image is mirrored at its edge"
+    (x,x0,x1),(y,y0,y1) = axes
+    pad = y0-y.start,y.start + y.n*y.block - y1,x0-x.start,x.start + x.n*x.block - x1
+    if any(pad): img = cv2.copyMakeBorder(img, *(max(o, 0) for o in pad), cv2.BORDER_REFLECT)
+    if x.block*y.block > 1: img = cv2.resize(img, (x.n, y.n), interpolation=cv2.INTER_AREA)
+    if x.taps*y.taps > 1: img = cv2.GaussianBlur(img, (x.taps, y.taps), x.sd, None, y.sd, cv2.BORDER_REPLICATE)
+    # with four channels OpenCV takes less than half the time that it takes with three
+    img = cv2.warpAffine(cv2.cvtColor(img, cv2.COLOR_RGB2RGBA), np.array([x.row, y.row]), (size, size),
+                         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.cvtColor(img, cv2.COLOR_RGBA2RGB)
 
 def warp(
     img: np.ndarray, # H×W×3 uint8
@@ -91,14 +105,9 @@ def warp(
 ) -> np.ndarray: # size×size×3 uint8
     "Sample `img` along `matrix`, without aliasing; only the region needed is touched"
     one_thread()
-    x,y = (_axis(*row, size) for row in matrix.tolist())
-    img = _region(img, x.start, y.start, x.n*x.block, y.n*y.block)
-    if x.block*y.block > 1: img = cv2.resize(img, (x.n, y.n), interpolation=cv2.INTER_AREA)
-    if x.taps*y.taps > 1: img = cv2.GaussianBlur(img, (x.taps, y.taps), x.sd, None, y.sd, cv2.BORDER_REPLICATE)
-    # with four channels OpenCV takes less than half the time that it takes with three
-    img = cv2.warpAffine(cv2.cvtColor(img, cv2.COLOR_RGB2RGBA), np.array([x.row, y.row]), (size, size),
-                         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.cvtColor(img, cv2.COLOR_RGBA2RGB)
+    axes = (_,x0,x1),(_,y0,y1) = _axes(matrix, size, img.shape[1::-1])
+    return _sample(img[y0:y1,x0:x1], axes, size)
+
 
 # %% ../../nbs/12_data.augment.ipynb #ac9aba01
 def centre_crop(
@@ -209,9 +218,13 @@ class Warp(DisplayedTransform):
         n,wh,size = self.strength.n_draws if train else 0,x.size,self.size if train else self.valid_size or self.size
         m = self.matrix(wh, addressed_uniforms(1, n, 'warp')[0].tolist() if n else None, size)
         shrink = min(math.hypot(*row[:2]) for row in m.tolist())
-        img = x.decode(min_side=1.5*min(wh)/shrink) # half as much again as needed: the shortcut cannot be seen
-        k = 1 << round(math.log2(max(wh)/max(img.shape[:2])))
-        return torch.from_numpy(warp(img, m/k, size)).as_subclass(TensorPixels)
+        least = 1.5*min(wh)/shrink # half as much again as needed: the shortcut cannot be seen
+        k = x.reduction(least)
+        axes = (_,x0,x1),(_,y0,y1) = _axes(m/k, size, [-(-o//k) for o in wh])
+        one_thread()
+        img,left,top,_ = x.region((x0*k, y0*k, x1*k, y1*k), least)
+        img = _sample(img[y0-top:y1-top,x0-left:x1-left], axes, size)
+        return torch.from_numpy(img).as_subclass(TensorPixels)
 
 # %% ../../nbs/12_data.augment.ipynb #00da66f7
 grey_weights = (.2989, .587, .114) # of red, green, blue, as torchvision rounds them: they sum to .9999
