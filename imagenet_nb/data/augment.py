@@ -36,20 +36,25 @@ def warp_matrix(
                      [s*h/size,  c*h/size, y + h/2 + h*(s*ux + c*uy)]])
 
 # %% ../../nbs/12_data.augment.ipynb #d134d5ec
-def _taps(
-    v: float, # variance of the blur, in pixels squared
-) -> tuple: # (number of taps, standard deviation) for `cv2.GaussianBlur`
-    "The shortest Gaussian kernel that has variance `v`"
-    if v < .02: return 1,1e-3
-    if v < .55: return 3,(2*math.log((1-v)*2/v))**-.5 # 3 taps (v/2, 1-v, v/2) have exactly v
-    return (5 if v < 1.2 else 7),v**.5
+@cache
+def _kernel(
+    share: int, # the variance of the blur in 256ths of a pixel squared
+) -> np.ndarray: # 1, 3, 5 or 7 numbers; whole 256ths, as OpenCV computes, so that they sum to exactly 1
+    "The shortest Gaussian kernel of this variance"
+    v = share/256
+    if v < .02: return np.ones(1, np.float32)
+    if v < .55: side = [round(share/2)] # 3 taps (v/2, 1-v, v/2) have exactly v
+    else:
+        k = cv2.getGaussianKernel(5 if v < 1.2 else 7, v**.5).ravel()
+        side = np.round(256*k[:len(k)//2]).astype(int).tolist()
+    return np.float32([*side, 256-2*sum(side), *side[::-1]])/256
+
 
 # %% ../../nbs/12_data.augment.ipynb #65d4a2bf
 class _Axis(NamedTuple):
     "What `warp` does along one axis of the input"
     block: int # pixels averaged into one
-    taps: int # of the blur, in blocks
-    sd: float # its standard deviation, in blocks
+    kernel: np.ndarray # of the blur, in blocks
     start: int # first input pixel
     n: int # number of blocks
     row: tuple # of OpenCV's matrix, in blocks
@@ -61,15 +66,15 @@ def _axis(
     "Plan one axis: how much to average, how much to blur, which pixels to read"
     shrink = math.hypot(a, b) # input pixels for each output pixel
     block = max(1, int(shrink/1.5)) # what is left to shrink is 1.5 to 3: at most 7 taps
-    taps,sd = _taps(((shrink/block)**2-1)/6 - (1-block**-2)/12)
-    margin = block*(taps//2+1) # for the blur and the interpolation
+    kernel = _kernel(max(0, round(256*(((shrink/block)**2-1)/6 - (1-block**-2)/12))))
+    margin = block*(len(kernel)//2+1) # for the blur and the interpolation
     first = t + (min(a, 0) + min(b, 0))*size # the smallest coordinate that any output pixel reads
     reach = (abs(a) + abs(b))*size # from there to the largest
     start = math.floor(first) - margin
     n = math.ceil((reach + 2*margin + 1)/block)
     # OpenCV counts from the first pixel's centre: half a pixel in, half a pixel out
     row = a/block,b/block,(t - start + (a+b)/2)/block - .5
-    return _Axis(block, taps, sd, start, n, row)
+    return _Axis(block, kernel, start, n, row)
 
 # %% ../../nbs/12_data.augment.ipynb #acba0fb8
 def _axes(
@@ -92,7 +97,8 @@ def _sample(
     pad = y0-y.start,y.start + y.n*y.block - y1,x0-x.start,x.start + x.n*x.block - x1
     if any(pad): img = cv2.copyMakeBorder(img, *(max(o, 0) for o in pad), cv2.BORDER_REFLECT)
     if x.block*y.block > 1: img = cv2.resize(img, (x.n, y.n), interpolation=cv2.INTER_AREA)
-    if x.taps*y.taps > 1: img = cv2.GaussianBlur(img, (x.taps, y.taps), x.sd, None, y.sd, cv2.BORDER_REPLICATE)
+    if len(x.kernel)*len(y.kernel) > 1: # a third faster than `cv2.GaussianBlur`
+        img = cv2.sepFilter2D(img, -1, x.kernel, y.kernel, borderType=cv2.BORDER_REPLICATE)
     # with four channels OpenCV takes less than half the time that it takes with three
     img = cv2.warpAffine(cv2.cvtColor(img, cv2.COLOR_RGB2RGBA), np.array([x.row, y.row]), (size, size),
                          flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
