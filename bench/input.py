@@ -6,6 +6,7 @@ FOLDER holds `<class>/<file>`, best at their original size. Every contestant rea
 memory (a warm page cache). The process is pinned to one core before it imports anything, with one thread for torch, OpenCV and OpenMP; contestants
 with workers may use more cores, and say how many. In each of the repeats all contestants run in turn, after one turn that warms up. A ratio is taken
 within a turn, to decoding alone (OpenCV, whole photograph, from its file). What each one does is said in its `what`; none but ours has addressed randomness.
+Where `cpu_of_main_process` of a contestant without workers is clearly below 1, somebody else used the core: measure again.
 
 `--venv DIR` makes a virtual environment there that also sees the packages of this one, puts the others' packages into it (they are no
 requirements of ours), and runs in it. Without it only what is installed takes part; who is missing, and why, stands in `absent`.
