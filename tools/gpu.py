@@ -1,7 +1,7 @@
 """What only a GPU can show, in one command of at most 8 minutes and without a network: `make gpu` where the photographs are, or
 
     python tools/gpu.py pack FOLDER photos.tgz      # Imagenette at 144 px as WebP, under 48 MB, padding compressed: one file to carry along
-    python tools/gpu.py run photos.tgz gpu.json     # tests, the loop beside a bare one, loading by workers, five epochs
+    python tools/gpu.py run photos.tgz gpu.json     # tests, the loop beside a bare one, loading by workers from the folder and from a pack of it, five epochs
     python tools/gpu.py run … --wheels DIR          # what that machine lacks (fastai), installed from DIR for this call
     python tools/gpu.py run … --small               # the same on a CPU in minutes, so that this script cannot rot
 Each part is a process with a limit of its own; what one finds is written before the next begins.
@@ -95,8 +95,10 @@ def run(tar, out, wheels=None, small=False):
             n,bs,w = (128, 32, 0) if small else (7680, 256, 14)
             code,said = call('bench/loop.py', '--data-dir', data, '--size', size, '--batch-size', bs, '--images', n, '--repeats', 1 if small else 3, '--workers', w, '--out', tmp/'loop.json', limit=110)
             keep(f'loop_{size}', json.loads((tmp/'loop.json').read_text()) if code == 0 else said)
-        code,said = call(__file__, 'loaded', data, 32 if small else 128, 512 if small else 4000, *((0, 1) if small else (1, 2, 4, 8, 14)), limit=80)
-        keep('loaded', json.loads(said.strip().splitlines()[-1]) if code == 0 else said)
+        for what,place in (('folder', data), ('pack', tmp/'packed')): # the folder's WebP is decoded whole, the pack's JPEG by region
+            if what == 'pack': call('-c', 'from imagenet_nb.cli import pack_command; pack_command()', data, place, '--size', 144, limit=60)
+            code,said = call(__file__, 'loaded', place, 32 if small else 128, 512 if small else 4000, *((0, 1) if small else (1, 2, 4, 8, 14)), limit=60)
+            keep(f'loaded_{what}', json.loads(said.strip().splitlines()[-1]) if code == 0 else said)
         words = ['--size', '32', '--epochs', '1', '--model', 'wideresnet10-1', '--batch-size', '256'] if small else ['--size', '128', '--epochs', '5', '--batch-size', '128']
         code,said = call('train.py', '--dataset', 'imagenet', '--data-dir', data, '--scheduler', 'onecycle', '--checkpoint-dir', tmp/'run', *words, limit=120)
         keep('train', {k: v for k,v in json.loads((tmp/'run'/'metrics.json').read_text()).items() if k in ('test_accuracies', 'seconds', 'images_per_second', 'data_wait_share')} | dict(said=said[-600:])
