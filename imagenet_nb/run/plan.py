@@ -202,11 +202,13 @@ def advice(
 
 # %% ../../nbs/52_run.plan.ipynb #9b3c7f5c
 def _loading(p):
-    "What one core makes, and whether it is enough"
-    if not p['load_images_per_second']: return ''
-    own = 'the loading process makes' if not p['workers'] else 'each worker makes'
-    more = f'; {p["wait_share"]:.0%} of the time the model waits for them' if p['wait_share'] >= .005 else ''
-    return f'{own} {p["load_images_per_second"]:,} images/s{more}'
+    "Who makes the images, what one core makes, and whether it is enough"
+    n,per = p['workers'],p['load_images_per_second']
+    who = (f'{plural(n, "worker")} for each rank, each up to two batches ahead' if n else
+           'in the training process' + (', since workers would take the cores from the model' if p['device'] == 'cpu' else ''))
+    if not per: return who
+    more = f'; {p["wait_share"]:.0%} of the time goes into waiting for them' if p['wait_share'] >= .005 else ''
+    return f'{who}; a core makes {per:,} images/s{more}'
 
 def _rates(lr, most=8):
     "The rates as text: each where it changes direction, and some between"
