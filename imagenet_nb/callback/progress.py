@@ -204,8 +204,8 @@ def slow_loading(
     photos = cfg.dataset in ('imagenet', 'imagenette', 'imagenet-1k')
     more = ('' if cfg.num_workers is None else f'more workers (data_loader.num_workers, now {cfg.num_workers})')
     pack = 'a resized copy of the dataset (imagenet_pack)' if photos else ''
-    return 'images come more slowly than the model learns from them: ' + (' or '.join(o for o in (pack, more) if o)
-                                                                          or 'more CPU cores') + ' would help'
+    return 'making the images takes a good part of the time: ' + (' or '.join(o for o in (pack, more) if o)
+                                                                  or 'more CPU cores') + ' would help'
 
 class WaitAdvice(RunCallback):
     "Say once where an epoch has waited for its images for more than `most` of its time"
