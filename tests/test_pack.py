@@ -114,11 +114,13 @@ def test_damage(packed, tmp_path):
     assert 'pack.npz is damaged' in line('check', hurt)
 
 def test_refusals(cards, packed, tmp_path):
+    "What is somebody's is left alone, in one line"
     (tmp_path/'full').mkdir(); (tmp_path/'full'/'thesis.txt').touch(); (tmp_path/'file').touch()
-    for src,dst,words in ((cards, tmp_path/'full', 'holds other things, such as thesis.txt'), (cards, tmp_path/'file', 'this is a file'), (cards, cards/'x', 'lies in'),
-                          (cards, cards.parent, 'lies in it'), (cards, packed, 'finished pack of other files or with other options'), (packed, tmp_path/'a', 'a pack already'),
-                          (tmp_path/'none', tmp_path/'a', 'no such folder')):
-        r = call('pack', src, dst)
+    for dst,words in ((tmp_path/'full', 'holds other things, such as thesis.txt'), (tmp_path/'file', 'this is a file'), (cards/'x', 'lies in'), (cards.parent, 'lies in it'),
+                      (packed, 'finished pack of other files or with other options')):
+        with pytest.raises(UserError, match=words): make_pack(cards, dst)
+    for src,words in ((packed, 'a pack already'), (tmp_path/'none', 'no such folder')):
+        r = call('pack', src, tmp_path/'a')
         assert r.returncode == 2 and words in r.stderr and len(r.stderr.splitlines()) == 1 and '--data-dir' not in r.stderr, r.stderr
     assert not (tmp_path/'a').exists() and os.listdir(tmp_path/'full') == ['thesis.txt']
 
