@@ -190,9 +190,9 @@ def check_command(argv: list=None):
 # %% ../nbs/70_cli.ipynb #41683d6b
 def _pack(argv):
     p = Parser(prog='imagenet_pack', description='Make a resized copy of a folder of photographs, in a few large '
-                                                 'files that --data-dir takes like the folder. Interrupted, it goes on.')
+                                                 'files that --data-dir takes like the folder.')
     p.add_argument('source', help='the folder that holds train/ and val/')
-    p.add_argument('pack', help='the folder to make')
+    p.add_argument('pack', help='the folder to make; where that was interrupted, to go on with')
     p.add_argument('--size', type=int, default=256, help='shorter side of the images, px; smaller ones stay as they '
                                                          'are (default: 256)')
     p.add_argument('--quality', type=int, default=90, help='of the JPEGs, 1 to 100 (default: 90)')

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['UserError', 'one_line', 'plural', 'nearest', 'rank', 'world_size', 'group_device', 'barrier', 'all_max', 'from_first',
            'all_true', 'all_sum', 'summed_ratio', 'address_seed', 'uniforms', 'Address', 'address',
-           'addressed_uniforms', 'seed_libraries', 'to_async', 'libraries_kept', 'whole_file', 'safely', 'write_json',
-           'check_launch']
+           'addressed_uniforms', 'addressed_draws', 'seed_libraries', 'to_async', 'libraries_kept', 'whole_file',
+           'safely', 'write_json', 'check_launch']
 
 # %% ../nbs/00_core.ipynb #2b585f87
 import hashlib, json, math, os, random, re, sys
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 import numpy as np
 
@@ -169,16 +170,15 @@ class Address:
 
 _here = ContextVar('address', default=None)
 
-@contextmanager
-def address(
-    seed:int, # the run's seed
-    epoch:int, # lifetime epoch, from 0
-    items, # (N,) indices of the items at hand
-):
+class address: # a generator would take three times as long
     "State the address for everything that `addressed_uniforms` inside"
-    token = _here.set(Address(seed, epoch, np.asarray(items)))
-    try: yield
-    finally: _here.reset(token)
+    def __init__(self,
+        seed:int, # the run's seed
+        epoch:int, # lifetime epoch, from 0
+        items, # (N,) indices of the items at hand
+    ): self.here = Address(seed, epoch, np.asarray(items))
+    def __enter__(self): self.token = _here.set(self.here)
+    def __exit__(self, *exc): _here.reset(self.token)
 
 def addressed_uniforms(
     n_items: int, # how many items
@@ -190,6 +190,23 @@ def addressed_uniforms(
     if a is None: return np.random.random_sample((n_items, n))
     if len(a.items) < n_items: raise ValueError(f'{n_items} items at an address of {len(a.items)}')
     return uniforms(a.seed, a.epoch, a.items[:n_items], n, stream)
+
+# %% ../nbs/00_core.ipynb #a0d512f8
+def addressed_draws(
+    stream: str='', # a name that keeps two users of randomness apart
+): # iterator
+    "The numbers of `addressed_uniforms` for the one item at hand, made as they are asked for"
+    a,m = _here.get(),0xFFFFFFFFFFFFFFFF
+    if a is None:
+        while True: yield np.random.random_sample()
+    golden,mix1,mix2 = (int(o[0]) for o in _splitmix[:3])
+    z0 = int(_stream(a.seed, 'uniforms', stream, a.epoch)[0]) + golden*(int(a.items[0]) << 16)
+    for j in count(1):
+        z = z0 + golden*j & m
+        z = (z ^ z >> 30)*mix1 & m
+        z = (z ^ z >> 27)*mix2 & m
+        yield ((z ^ z >> 31) >> 11)*2.0**-53
+
 
 # %% ../nbs/00_core.ipynb #fc882b34
 def seed_libraries(

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 from fastcore.basics import patch
 from ..core import UserError, one_line, plural
-from .image import BadImage, LazyImage, file_bytes, is_truncated
+from .image import BadImage, LazyImage, file_bytes, is_truncated, why_unreadable
 from .layout import cache_folder, open_tree
-from .loader import why_unreadable
+
 
 # %% ../../nbs/14_data.check.ipynb #63c0aa1b
 def _glance(path):

@@ -20,9 +20,8 @@ from PIL import Image
 from fastcore.basics import patch
 from ..core import UserError, one_line, plural, whole_file
 from .check import as_worker
-from .image import BadImage, LazyImage
+from .image import BadImage, LazyImage, why_unreadable
 from .layout import open_tree
-from .loader import why_unreadable
 from .region import PackedImage, region_jpeg
 
 

@@ -50,7 +50,7 @@ def with_table(
     lengths,n = np.diff(ends, prepend=0),_table.size + 2*len(ends)
     if n > 0xFFFF or lengths.max() > 0xFFFF or len(ends) != -(-w//(uw*every))*-(-h//uh): return b
     head = _table.pack(0xFFE4, n-2, _name, w, h, uw*every, uh, sof+n, scan+n)
-    return b[:2] + head + lengths.astype('>u2').tobytes() + b[2:]
+    return b[:2] + head + lengths.astype('<u2').tobytes() + b[2:]
 
 
 # %% ../../nbs/18_data.region.ipynb #d8a1ea55
@@ -73,21 +73,23 @@ _counting = (0xD0 + np.arange(0x8000)%8).astype(np.uint8) # second bytes of rest
 
 def _spliced(
     b: np.ndarray, # (N,) uint8: a JPEG with a table
+    table: tuple, # its numbers
     cols: tuple, # first segment in a row, and last + 1
     rows: tuple, # first row of segments, and last + 1
 ) -> np.ndarray: # (M,) uint8: a JPEG of that part only
     "Cut a JPEG without decoding it"
-    _,n,_,W,H,w,h,sof,scan = _table.unpack_from(b, 2)
-    lengths = b[2+_table.size:4+n].view('>u2').reshape(-1, -(-W//w)).astype(np.int32)
-    ends = lengths.cumsum(dtype=np.int32).reshape(lengths.shape)[rows[0]:rows[1]] + scan
-    kept = lengths[rows[0]:rows[1],cols[0]:cols[1]]
-    starts,stops = (ends[:,cols[0]] - kept[:,0]).tolist(),ends[:,cols[1]-1].tolist()
+    _,n,_,W,H,w,h,sof,scan = table
+    (c0,c1),(r0,r1) = cols,rows
+    lengths = b[2+_table.size:4+n].view('<u2')
+    stops = lengths.cumsum(dtype=np.int32).reshape(-1, -(-W//w))[r0:r1]
+    kept = lengths.reshape(-1, -(-W//w))[r0:r1,c0:c1]
     view = memoryview(b)
-    out = bytearray().join([b'\xff\xd8', view[4+n:scan], *map(view.__getitem__, map(slice, starts, stops))])
-    struct.pack_into('>HH', out, sof-n-2, min(rows[1]*h, H) - rows[0]*h, min(cols[1]*w, W) - cols[0]*w)
+    codes = view[scan:]
+    parts = [codes[i:j] for i,j in zip((stops[:,c0] - kept[:,0]).tolist(), stops[:,c1-1].tolist())]
+    out = bytearray().join([b'\xff\xd8', view[4+n:scan], *parts])
+    struct.pack_into('>HH', out, sof-n-2, min(r1*h, H) - r0*h, min(c1*w, W) - c0*w)
     out = np.frombuffer(out, np.uint8)
-    marks = kept.cumsum() + (scan-n-3)
-    out[marks] = _counting[:len(marks)]
+    out[kept.cumsum() + (scan-n-3)] = _counting[:kept.size]
     out[-1] = 0xD9 # the last marker is the end of the image
     return out
 
@@ -100,10 +102,10 @@ class PackedImage(LazyImage):
         src, # its content: bytes or a (N,) uint8 array, which is not copied
         name: str='', # what an error calls it
     ):
-        self.src = np.frombuffer(src, np.uint8)
-        self.name = name
-        self.table = _table.unpack_from(self.src, 2)[3:7] if self.src[6:10].tobytes() == _name else None
-        self.size = self.table[:2] if self.table else _frame(self.src.tobytes())[2:0:-1]
+        self.src,self.name = np.frombuffer(src, np.uint8),name
+        self.table = _table.unpack_from(src, 2)
+        if self.table[2] != _name: self.table = None
+        self.size = self.table[3:5] if self.table else _frame(bytes(src))[2:0:-1]
 
     def __getstate__(self): return vars(self)
     def __repr__(self): return f'PackedImage({self.name or f"{len(self.src):,} bytes"})'
@@ -121,13 +123,13 @@ class PackedImage(LazyImage):
     def region(self, box, min_side=None):
         k = self.reduction(min_side)
         if self.table is None: return self._decoded(self.src, k),0,0,k
-        (W,H,w,h),(x0,y0,x1,y1) = self.table,box
+        (W,H,w,h),(x0,y0,x1,y1) = self.table[3:7],box
         n,m = -(-W//w),-(-H//h)
         c0,c1,r0,r1 = max(x0-k, 0)//w,min(-(-(x1+k)//w), n),max(y0-k, 0)//h,min(-(-(y1+k)//h), m)
         # libjpeg smooths no colour that is one or two samples wide
         if min(c1*w, W) - c0*w <= 4*k: c0,c1 = max(c0-2, 0),min(c1+2, n)
         if (c1-c0)*(r1-r0) > .9*n*m: return self._decoded(self.src, k),0,0,k # cutting would not pay
-        a = self._decoded(_spliced(self.src, (c0, c1), (r0, r1)), k)
+        a = self._decoded(_spliced(self.src, self.table, (c0, c1), (r0, r1)), k)
         left,top = int(c0 > 0),int(r0 > 0) # a pixel at a cut is not exact
         a = a[top:a.shape[0] - (r1 < m),left:a.shape[1] - (c1 < n)]
         return a,c0*w//k + left,r0*h//k + top,k
