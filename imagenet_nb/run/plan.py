@@ -205,7 +205,7 @@ def _loading(p):
     "Who makes the images, what one core makes, and whether it is enough"
     n,per = p['workers'],p['load_images_per_second']
     who = (f'{plural(n, "worker")} for each rank, each up to two batches ahead' if n else
-           'in the training process' + (', since workers would take the cores from the model' if p['device'] == 'cpu' else ''))
+           'in the training process' + (', since workers would take the cores from the model' * (p['device'] == 'cpu')))
     if not per: return who
     more = f'; {p["wait_share"]:.0%} of the time goes into waiting for them' if p['wait_share'] >= .005 else ''
     return f'{who}; a core makes {per:,} images/s{more}'
