@@ -7,6 +7,7 @@ __all__ = ['Resume', 'Checkpoints', 'resumable']
 
 # %% ../../nbs/38_callback.resume.ipynb #d87603b8
 import sys, time
+from functools import partial
 import torch
 from fastai.callback.core import CancelFitException
 from fastai.torch_core import get_model
@@ -136,11 +137,17 @@ class Checkpoints(RunCallback):
     def leave(self): self.files.release()
 
 # %% ../../nbs/38_callback.resume.ipynb #44897155
+def _floats(o):
+    "The floating tensors in nested dicts and lists"
+    if isinstance(o, torch.Tensor): return [o] if o.is_floating_point() else []
+    inner = o.values() if isinstance(o, dict) else o if isinstance(o, (list, tuple)) else ()
+    return [t for i in inner for t in _floats(i)]
+
 def _finite(o):
     "Is every floating number in the nested tensors finite?"
-    if isinstance(o, torch.Tensor): return not o.is_floating_point() or bool(torch.isfinite(o).all())
-    if isinstance(o, dict): return all(map(_finite, o.values()))
-    return all(map(_finite, o)) if isinstance(o, (list, tuple)) else True
+    if not (ts := _floats(o)): return True
+    sums = torch.stack([t.sum().to(ts[0].device, torch.float32) for t in ts]) # finite only where all that it adds is
+    return bool(sums.isfinite().all()) or all(bool(t.isfinite().all()) for t in ts) # a sum may have been too large
 
 @patch
 def _sound(self:Checkpoints):
@@ -160,19 +167,21 @@ def _sound(self:Checkpoints):
 def save(self:Checkpoints,
     where: dict, # from `fit_state`
     ended: bool=False, # has a callback ended the fit here?
-) -> bool: # is it on the disk?
-    "Write the state at `where`, on rank 0"
+    best: dict=None, # what to say of these weights where they are the best so far
+    then=noop, # called once the state is on the disk
+):
+    "Have the state at `where` written, by rank 0"
     if world_size() > 1:
         every = [None]*world_size()
         torch.distributed.all_gather_object(every, where['meters'])
         where = where | dict(meters=every)
-    if not rank() and not self._sound(): return False
+    if not rank() and not self._sound(): return
     self.saved = time.time()
-    if rank(): return True
+    if rank(): return
     state = dict(optimizer=self.opt.state_dict(), opt_kind=self.kind, settings=self.settings,
                  grads=gradients(self.learn), history=self.history, ended=ended,
                  finished_warmup=where['epoch'] >= self.warmup, fit=self.nth, before=self.before)
-    return self.files.save(self.learn, state | where, self._name(where))
+    self.files.save(self.learn, state | where, self._name(where), best, then)
 
 @patch
 def _name(self:Checkpoints, where):
@@ -217,12 +226,13 @@ def after_batch(self:Checkpoints):
     v = self._urgent() if self._asks() else 0
     if not v or (v == 1 and not (self.training and self.within)): return
     where = fit_state(self.learn, self.epoch, self.iter+1) if self.training else self.end
-    if where is not None and self.within and self.save(where) and not rank(): self.files.drop_older_within()
+    if where is not None and self.within: self.save(where, then=self.files.drop_older_within)
     if v > 1: self._stop(v)
 
 @patch
 def _stop(self:Checkpoints, why):
     "End the fit"
+    self.files.wait() # whoever stops a machine looks for the state now
     self.stopped = why
     raise CancelFitException()
 
@@ -270,13 +280,9 @@ def after_cancel_epoch(self:Checkpoints): self.over = self.epoch+1
 
 @patch
 def _save_epoch(self:Checkpoints, ended=False):
-    self.end,done = None,self.before+self.over
-    saved = self.save(fit_state(self.learn, self.over, 0), ended)
-    if rank(): return
-    if saved: self.files.drop_expired(done)
-    h = self.history
-    if h is not None and h['best_epoch'] == done and not self.unsound:
-        self.files.save_best(self.learn, done, h['best_test_accuracy'])
+    self.end,done,h = None,self.before+self.over,self.history
+    best = dict(epoch=done, test_accuracy=h['best_test_accuracy']) if h and h['best_epoch'] == done else None
+    self.save(fit_state(self.learn, self.over, 0), ended, best, partial(self.files.drop_expired, done))
 
 @patch
 def after_epoch(self:Checkpoints):
@@ -301,6 +307,7 @@ def lost(self:Checkpoints) -> str:
 
 @patch
 def after_fit(self:Checkpoints):
+    self.files.wait()
     if self.lost and 'config' not in self.files.about and not rank():
         print(f'warning: {self.lost}', file=sys.stderr, flush=True)
 
