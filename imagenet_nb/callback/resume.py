@@ -123,7 +123,7 @@ class Checkpoints(RunCallback):
         deadline: float=None, # `time.time()` at which to save and stop
         warmup: int=0, # epochs of warmup; a state says whether they are over
     ):
-        self.files = StateFolder(folder, keep, about)
+        self.files = StateFolder(folder, keep, about, lambda state: self._sound(state))
         self.minutes,self.deadline,self.warmup = minutes,deadline,warmup
         self.nth,self.before,self.n = -1,0,0 # number of this fit, epochs of the fits before it, epochs of this one
         self.end = None     # where the fit stood when the training pass was over, for a stop while testing
@@ -149,12 +149,14 @@ def _finite(o):
     sums = torch.stack([t.sum().to(ts[0].device, torch.float32) for t in ts]) # finite only where all that it adds is
     return bool(sums.isfinite().all()) or all(bool(t.isfinite().all()) for t in ts) # a sum may have been too large
 
+def _skipping(learn):
+    "Is one loss after the other left out?"
+    return int(getattr(getattr(learn, 'finite_loss', None), 'bad', 0)) > 1 # one may be an accident
+
 @patch
-def _sound(self:Checkpoints):
-    "Are the weights finite, and is no loss being skipped? Else say so, once"
-    guard = getattr(self.learn, 'finite_loss', None)
-    skipping = guard is not None and int(guard.bad) > 1 # one may be an accident
-    good = not skipping and _finite(get_model(self.model).state_dict()) and _finite(self.opt.state_dict())
+def _sound(self:Checkpoints, state):
+    "Are the weights finite? Else say so, once"
+    good = state is not None and _finite(state['model']) and _finite(state['optimizer'])
     if not good and not self.unsound:
         last = f'the last good state is {self.files.last}' if self.files.last else 'no good state was saved yet'
         print(f'warning: losses or weights are not finite: nothing is saved until they are; {last}',
@@ -175,7 +177,9 @@ def save(self:Checkpoints,
         every = [None]*world_size()
         torch.distributed.all_gather_object(every, where['meters'])
         where = where | dict(meters=every)
-    if not rank() and not self._sound(): return
+    if not rank() and _skipping(self.learn):
+        self.files.wait()
+        return self._sound(None)
     self.saved = time.time()
     if rank(): return
     state = dict(optimizer=self.opt.state_dict(), opt_kind=self.kind, settings=self.settings,
@@ -300,6 +304,7 @@ def after_cancel_fit(self:Checkpoints):
 @patch(as_prop=True)
 def lost(self:Checkpoints) -> str:
     "What could not be saved in the end, and an empty string where all is well"
+    self.files.wait() # for what the writer finds out
     if not self.unsound: return self.files.lost
     last = self.files.last
     return ('the weights are not finite any more; '
@@ -307,7 +312,6 @@ def lost(self:Checkpoints) -> str:
 
 @patch
 def after_fit(self:Checkpoints):
-    self.files.wait()
     if self.lost and 'config' not in self.files.about and not rank():
         print(f'warning: {self.lost}', file=sys.stderr, flush=True)
 

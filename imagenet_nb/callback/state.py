@@ -260,7 +260,9 @@ class StateFolder:
         folder, # the run's folder
         keep: int=5, # newest epoch states to keep, -1 all
         about: dict=None, # config, class ids and names, stored in every file
+        sound=lambda state: True, # asked before a state is written: is it worth it?
     ):
+        self.sound = sound
         self.folder,self.keep,self.about,self.writer = Path(folder),keep,about or {},Writer()
         self.last,self.waiting,self.failed,self.locked = None,None,False,False # is the folder locked by us?
 
@@ -292,6 +294,7 @@ class StateFolder:
 @patch
 def _store(self:StateFolder, state, name, best, then):
     "Write a state, and the best model after it; where that fails, it waits in memory for the next save"
+    if not self.sound(state): return
     self.failed = not self.write(name, state)
     if not self.failed:
         self.last = self.folder/name
@@ -308,14 +311,9 @@ def save(self:StateFolder,
     then=noop, # called once the state is on the disk
 ):
     "Copy the weights and `state`, and let them be written while training goes on"
-    self.writer.room() # before a third copy is made
-    whole = model_state(learn, self.about) | state
-    try: kept = snapshot(whole)
-    except RuntimeError: kept = None # no room in memory: it is written from where it lies, and training waits
-    if kept: return self.writer.do(lambda: self._store(kept, name, best, then))
-    self.wait()
-    self._store(whole, name, best, then)
-    self.waiting = self.waiting and snapshot(self.waiting) # what waits must not train on
+    state = model_state(learn, self.about) | state
+    copied = self.writer.take(state, lambda s: self._store(s, name, best, then))
+    if not copied: self.waiting = self.waiting and snapshot(self.waiting) # what waits must not train on
 
 @patch(as_prop=True)
 def lost(self:StateFolder) -> str:

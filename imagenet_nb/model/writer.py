@@ -85,6 +85,22 @@ def _work(self:Writer):
             self.cond.notify_all()
             if last: return
 
+# %% ../../nbs/24_model.writer.ipynb #b1aaf211
+@patch
+def take(self:Writer,
+    state: dict, # see `snapshot`
+    f, # called with a copy of it
+) -> bool: # is there a copy?
+    "Have `f` called in the thread with a copy of `state`; without room for one, with `state` itself and at once"
+    self.room() # before a third copy is made
+    try: kept = snapshot(state)
+    except RuntimeError: kept = None # no room in memory
+    if kept is not None: self.do(lambda: f(kept))
+    else:
+        self.wait()
+        f(state)
+    return kept is not None
+
 # %% ../../nbs/24_model.writer.ipynb #9dec8b22
 def settled(
     name: str, # of the attribute
