@@ -202,6 +202,7 @@ def at_epoch(**what):
     class Do(Callback):
         order = 50
         def before_epoch(self):
+            self.learn.checkpoints.files.wait() # what the epochs before have saved
             if f := what.get(f'e{self.epoch+1}'): f()
     return Do()
 

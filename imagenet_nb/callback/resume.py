@@ -7,6 +7,7 @@ __all__ = ['Resume', 'Checkpoints', 'resumable']
 
 # %% ../../nbs/38_callback.resume.ipynb #d87603b8
 import sys, time
+from functools import partial
 import torch
 from fastai.callback.core import CancelFitException
 from fastai.torch_core import get_model
@@ -122,7 +123,7 @@ class Checkpoints(RunCallback):
         deadline: float=None, # `time.time()` at which to save and stop
         warmup: int=0, # epochs of warmup; a state says whether they are over
     ):
-        self.files = StateFolder(folder, keep, about)
+        self.files = StateFolder(folder, keep, about, lambda state: self._sound(state))
         self.minutes,self.deadline,self.warmup = minutes,deadline,warmup
         self.nth,self.before,self.n = -1,0,0 # number of this fit, epochs of the fits before it, epochs of this one
         self.end = None     # where the fit stood when the training pass was over, for a stop while testing
@@ -136,18 +137,26 @@ class Checkpoints(RunCallback):
     def leave(self): self.files.release()
 
 # %% ../../nbs/38_callback.resume.ipynb #44897155
+def _floats(o):
+    "The floating tensors in nested dicts and lists"
+    if isinstance(o, torch.Tensor): return [o] if o.is_floating_point() else []
+    inner = o.values() if isinstance(o, dict) else o if isinstance(o, (list, tuple)) else ()
+    return [t for i in inner for t in _floats(i)]
+
 def _finite(o):
     "Is every floating number in the nested tensors finite?"
-    if isinstance(o, torch.Tensor): return not o.is_floating_point() or bool(torch.isfinite(o).all())
-    if isinstance(o, dict): return all(map(_finite, o.values()))
-    return all(map(_finite, o)) if isinstance(o, (list, tuple)) else True
+    if not (ts := _floats(o)): return True
+    sums = torch.stack([t.sum().to(ts[0].device, torch.float32) for t in ts]) # finite only where all that it adds is
+    return bool(sums.isfinite().all()) or all(bool(t.isfinite().all()) for t in ts) # a sum may have been too large
+
+def _skipping(learn):
+    "Is one loss after the other left out?"
+    return int(getattr(getattr(learn, 'finite_loss', None), 'bad', 0)) > 1 # one may be an accident
 
 @patch
-def _sound(self:Checkpoints):
-    "Are the weights finite, and is no loss being skipped? Else say so, once"
-    guard = getattr(self.learn, 'finite_loss', None)
-    skipping = guard is not None and int(guard.bad) > 1 # one may be an accident
-    good = not skipping and _finite(get_model(self.model).state_dict()) and _finite(self.opt.state_dict())
+def _sound(self:Checkpoints, state):
+    "Are the weights finite? Else say so, once"
+    good = state is not None and _finite(state['model']) and _finite(state['optimizer'])
     if not good and not self.unsound:
         last = f'the last good state is {self.files.last}' if self.files.last else 'no good state was saved yet'
         print(f'warning: losses or weights are not finite: nothing is saved until they are; {last}',
@@ -160,19 +169,23 @@ def _sound(self:Checkpoints):
 def save(self:Checkpoints,
     where: dict, # from `fit_state`
     ended: bool=False, # has a callback ended the fit here?
-) -> bool: # is it on the disk?
-    "Write the state at `where`, on rank 0"
+    best: dict=None, # what to say of these weights where they are the best so far
+    then=noop, # called once the state is on the disk
+):
+    "Have the state at `where` written, by rank 0"
     if world_size() > 1:
         every = [None]*world_size()
         torch.distributed.all_gather_object(every, where['meters'])
         where = where | dict(meters=every)
-    if not rank() and not self._sound(): return False
+    if not rank() and _skipping(self.learn):
+        self.files.wait()
+        return self._sound(None)
     self.saved = time.time()
-    if rank(): return True
+    if rank(): return
     state = dict(optimizer=self.opt.state_dict(), opt_kind=self.kind, settings=self.settings,
                  grads=gradients(self.learn), history=self.history, ended=ended,
                  finished_warmup=where['epoch'] >= self.warmup, fit=self.nth, before=self.before)
-    return self.files.save(self.learn, state | where, self._name(where))
+    self.files.save(self.learn, state | where, self._name(where), best, then)
 
 @patch
 def _name(self:Checkpoints, where):
@@ -217,12 +230,13 @@ def after_batch(self:Checkpoints):
     v = self._urgent() if self._asks() else 0
     if not v or (v == 1 and not (self.training and self.within)): return
     where = fit_state(self.learn, self.epoch, self.iter+1) if self.training else self.end
-    if where is not None and self.within and self.save(where) and not rank(): self.files.drop_older_within()
+    if where is not None and self.within: self.save(where, then=self.files.drop_older_within)
     if v > 1: self._stop(v)
 
 @patch
 def _stop(self:Checkpoints, why):
     "End the fit"
+    self.files.wait() # whoever stops a machine looks for the state now
     self.stopped = why
     raise CancelFitException()
 
@@ -270,13 +284,9 @@ def after_cancel_epoch(self:Checkpoints): self.over = self.epoch+1
 
 @patch
 def _save_epoch(self:Checkpoints, ended=False):
-    self.end,done = None,self.before+self.over
-    saved = self.save(fit_state(self.learn, self.over, 0), ended)
-    if rank(): return
-    if saved: self.files.drop_expired(done)
-    h = self.history
-    if h is not None and h['best_epoch'] == done and not self.unsound:
-        self.files.save_best(self.learn, done, h['best_test_accuracy'])
+    self.end,done,h = None,self.before+self.over,self.history
+    best = dict(epoch=done, test_accuracy=h['best_test_accuracy']) if h and h['best_epoch'] == done else None
+    self.save(fit_state(self.learn, self.over, 0), ended, best, partial(self.files.drop_expired, done))
 
 @patch
 def after_epoch(self:Checkpoints):
@@ -294,6 +304,7 @@ def after_cancel_fit(self:Checkpoints):
 @patch(as_prop=True)
 def lost(self:Checkpoints) -> str:
     "What could not be saved in the end, and an empty string where all is well"
+    self.files.wait() # for what the writer finds out
     if not self.unsound: return self.files.lost
     last = self.files.last
     return ('the weights are not finite any more; '

@@ -17,11 +17,12 @@ from fastai.callback.tracker import TrackerCallback
 from fastai.callback.training import GradientAccumulation
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import get_model, to_device
-from fastcore.basics import patch
+from fastcore.basics import noop, patch
 from ..core import UserError, rank, safely, world_size
 from ..data.loader import SeededDL
 from ..folder import epoch_states, expired_states, forget_within, lock, put_aside, saved_states, unlock
 from ..model.weights import load_tensors, model_state, save_tensors, state_format
+from ..model.writer import Writer, settled, snapshot
 
 # %% ../../nbs/37_callback.state.ipynb #3fa92700
 def training_metrics(
@@ -89,7 +90,9 @@ def gradients(
 ) -> list: # for each parameter None, 0 for zeros, or the tensor
     "What is left for the next step of the optimizer"
     gs = [p.grad for p in get_model(learn.model).parameters()]
-    return [g if g is None or bool(g.any()) else 0 for g in gs]
+    counts = [g.count_nonzero() for g in gs if g is not None]
+    left = iter(torch.stack([c.to(counts[0].device) for c in counts]).tolist() if counts else []) # a GPU is asked once
+    return [g if g is None or next(left) else 0 for g in gs]
 
 def load_gradients(
     learn, # a `Learner`
@@ -250,28 +253,34 @@ def newest_state(
 # %% ../../nbs/37_callback.state.ipynb #d78931de
 class StateFolder:
     "What is kept of a run on disk: the newest states, and the best model"
+    last    = settled('last')    # the newest state that is on the disk
+    waiting = settled('waiting') # a best model that could not be written yet
+    failed  = settled('failed')  # could the newest state not be written?
     def __init__(self,
         folder, # the run's folder
         keep: int=5, # newest epoch states to keep, -1 all
         about: dict=None, # config, class ids and names, stored in every file
+        sound=lambda state: True, # asked before a state is written: is it worth it?
     ):
-        self.folder,self.keep,self.about = Path(folder),keep,about or {}
-        self.last = None    # the newest state that is on the disk
-        self.waiting = None # a best model that could not be written yet
-        self.failed = self.locked = False # could the newest state not be written? is the folder locked by us?
+        self.sound = sound
+        self.folder,self.keep,self.about,self.writer = Path(folder),keep,about or {},Writer()
+        self.last,self.waiting,self.failed,self.locked = None,None,False,False # is the folder locked by us?
 
     def take(self):
         "Make the folder, and hold it"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.locked = lock(self.folder) or self.locked # a new folder has no lock yet
 
+    def wait(self): self.writer.wait() # until everything is on the disk, or refused
+
     def release(self):
+        self.writer.room(0)
         if self.locked: unlock(self.folder)
         self.locked = False
 
     def write(self,
         name: str, # of the file
-        state: dict, # what is in it, beside `about`
+        state: dict, # what is in it
     ) -> bool: # is it on the disk?
         "Write a file whole, or say that the disk refuses"
         def write():
@@ -283,33 +292,28 @@ class StateFolder:
 
 # %% ../../nbs/37_callback.state.ipynb #b78636d4
 @patch
-def write_best(self:StateFolder, model):
-    "Write the best model; where that fails, it waits in memory for the next save"
-    if self.write('best_model.pth', model): self.waiting = None
-    elif not self.waiting or self.waiting['epoch'] != model['epoch']:
-        self.waiting = model | dict(model={k: v.detach().cpu().clone() for k,v in model['model'].items()})
+def _store(self:StateFolder, state, name, best, then):
+    "Write a state, and the best model after it; where that fails, it waits in memory for the next save"
+    if not self.sound(state): return
+    self.failed = not self.write(name, state)
+    if not self.failed:
+        self.last = self.folder/name
+        then()
+    if best: self.waiting = {k: state[k] for k in ('format', 'model', 'versions', *self.about)} | best
+    if self.waiting and self.write('best_model.pth', self.waiting): self.waiting = None
 
-@patch
-def save_best(self:StateFolder,
-    learn, # a `Learner`
-    epoch: int, # finished epochs
-    test_accuracy: float, # percent
-):
-    "Write the weights as the best model"
-    self.write_best(model_state(learn, self.about) | dict(epoch=epoch, test_accuracy=test_accuracy))
-
-# %% ../../nbs/37_callback.state.ipynb #9313f428
 @patch
 def save(self:StateFolder,
     learn, # a `Learner`
     state: dict, # all but the weights
     name: str, # of the file
-) -> bool: # is it on the disk?
-    "Write a state, and after it a best model that still waits"
-    self.failed = not self.write(name, model_state(learn, self.about) | state)
-    if not self.failed: self.last = self.folder/name
-    if self.waiting: self.write_best(self.waiting)
-    return not self.failed
+    best: dict=None, # what to say of these weights where they are the best so far
+    then=noop, # called once the state is on the disk
+):
+    "Copy the weights and `state`, and let them be written while training goes on"
+    state = model_state(learn, self.about) | state
+    copied = self.writer.take(state, lambda s: self._store(s, name, best, then))
+    if not copied: self.waiting = self.waiting and snapshot(self.waiting) # what waits must not train on
 
 @patch(as_prop=True)
 def lost(self:StateFolder) -> str:

@@ -10,17 +10,19 @@ import hashlib, sys
 from importlib.metadata import PackageNotFoundError, version
 import torch
 from fastai.torch_core import get_model
+from fastcore.basics import noop
 from fastcore.foundation import L
 from ..core import UserError, whole_file
 
 # %% ../../nbs/21_model.weights.ipynb #5fbd1f02
 def plain_values(
     o, # a state: nested dicts, lists, tensors, numbers
+    each=noop, # called with each tensor: what stands in its place
 ): # the same, of types that any safe reader takes
-    "Python numbers for numpy's, tensors for their subclasses, lists for tuples"
-    if isinstance(o, torch.Tensor): return o.detach().as_subclass(torch.Tensor)
-    if isinstance(o, dict): return {k: plain_values(v) for k,v in o.items()}
-    if isinstance(o, (list, tuple, L)): return [plain_values(v) for v in o]
+    "Python numbers for numpy's, tensors for their subclasses, lists for tuples; every dict and list is a new one"
+    if isinstance(o, torch.Tensor): return each(o.detach().as_subclass(torch.Tensor))
+    if isinstance(o, dict): return {k: plain_values(v, each) for k,v in o.items()}
+    if isinstance(o, (list, tuple, L)): return [plain_values(v, each) for v in o]
     if o is None or isinstance(o, (str, bool)): return o
     if hasattr(o, 'item'): return o.item()
     if isinstance(o, (int, float)): return o
