@@ -397,3 +397,25 @@ def test_a_broken_image_before_training(call, tmp_path):
     r = call('--dataset', 'imagenet', '--data-dir', data, '--model', 'timm/resnet10t', '--size', '32', '--batch-size', '4', '--epochs', '1', '--max-bad-files', '0.2',
              '--lr-finder', '--visualize-samples', '--checkpoint-dir', 'run')
     assert r.returncode == 0 and (tmp_path/'run'/'sample_images.png').exists() and (tmp_path/'run'/'bad_files.txt').exists(), said(r)
+
+def test_the_averaged_weights_are_tested_and_saved(tmp_path):
+    "The best model is the one that was tested; a stop in the middle of a test saves the weights that training goes on with"
+    from fastai.callback.core import Callback
+    from imagenet_nb.config import Config
+    from imagenet_nb.flags import presets
+    from imagenet_nb.run.learner import imagenet_learner, load_model
+    class Stop(Callback):
+        def before_batch(self):
+            if not self.training and self.epoch == 0: self.learn.signals.caught = signal.SIGTERM
+    def learner(): return imagenet_learner(Config(**presets['quickstart'] | dict(model='wideresnet10-1', size=16, epochs=2, T_0=2, batch_size=64, num_workers=0, ema=.9, device='cpu')))
+    whole = learner(); whole.fit_config(tmp_path/'whole')
+    h = json.loads((tmp_path/'whole'/'metrics.json').read_text())
+    model,_ = load_model(tmp_path/'whole')
+    again = learner(); again.remove_cb(again.model_ema); again.model.load_state_dict(model.state_dict())
+    assert 100*again.validate()[1] == pytest.approx(h['best_test_accuracy'], abs=1e-6)
+    with pytest.raises(SystemExit): learner().fit_config(tmp_path/'stopped', cbs=Stop())
+    assert any(p.name.endswith(f'epoch1_step{len(whole.dls.train)}.pth') for p in (tmp_path/'stopped').glob('*.pth'))
+    later = learner(); later.fit_config(tmp_path/'stopped', resume=True)
+    for a,b in zip(whole.model.state_dict().values(), later.model.state_dict().values()): assert torch.equal(a, b)
+    for a,b in zip(whole.model_ema.average, later.model_ema.average): assert torch.equal(a, b)
+    assert json.loads((tmp_path/'stopped'/'metrics.json').read_text())['test_accuracies'] == h['test_accuracies']

@@ -13,6 +13,7 @@ from fastai.callback.core import CancelFitException
 from fastai.torch_core import get_model
 from fastcore.basics import noop, patch
 from .core import RunCallback
+from .ema import averaged_weights, trained_weights
 from .guard import Signals
 from .state import (StateFolder, first_settings, fit_state, gradients, load_callbacks,
                                         load_gradients, load_metric_state, load_optimizer, load_weights,
@@ -21,6 +22,8 @@ from .state import (StateFolder, first_settings, fit_state, gradients, load_call
 from ..core import UserError, all_max, group_device, rank, safely, world_size
 from ..data.loader import SeededDL
 from ..folder import set_aside_later
+from ..model.weights import all_finite
+
 
 # %% ../../nbs/38_callback.resume.ipynb #53efee6b
 class Resume(RunCallback):
@@ -137,18 +140,6 @@ class Checkpoints(RunCallback):
     def leave(self): self.files.release()
 
 # %% ../../nbs/38_callback.resume.ipynb #44897155
-def _floats(o):
-    "The floating tensors in nested dicts and lists"
-    if isinstance(o, torch.Tensor): return [o] if o.is_floating_point() else []
-    inner = o.values() if isinstance(o, dict) else o if isinstance(o, (list, tuple)) else ()
-    return [t for i in inner for t in _floats(i)]
-
-def _finite(o):
-    "Is every floating number in the nested tensors finite?"
-    if not (ts := _floats(o)): return True
-    sums = torch.stack([t.sum().to(ts[0].device, torch.float32) for t in ts]) # finite only where all that it adds is
-    return bool(sums.isfinite().all()) or all(bool(t.isfinite().all()) for t in ts) # a sum may have been too large
-
 def _skipping(learn):
     "Is one loss after the other left out?"
     return int(getattr(getattr(learn, 'finite_loss', None), 'bad', 0)) > 1 # one may be an accident
@@ -156,7 +147,7 @@ def _skipping(learn):
 @patch
 def _sound(self:Checkpoints, state):
     "Are the weights finite? Else say so, once"
-    good = state is not None and _finite(state['model']) and _finite(state['optimizer'])
+    good = state is not None and all_finite(state['model']) and all_finite(state['optimizer'])
     if not good and not self.unsound:
         last = f'the last good state is {self.files.last}' if self.files.last else 'no good state was saved yet'
         print(f'warning: losses or weights are not finite: nothing is saved until they are; {last}',
@@ -185,7 +176,9 @@ def save(self:Checkpoints,
     state = dict(optimizer=self.opt.state_dict(), opt_kind=self.kind, settings=self.settings,
                  grads=gradients(self.learn), history=self.history, ended=ended,
                  finished_warmup=where['epoch'] >= self.warmup, fit=self.nth, before=self.before)
-    self.files.save(self.learn, state | where, self._name(where), best, then)
+    if best:
+        with averaged_weights(self.learn): best = best | dict(model=get_model(self.model).state_dict())
+    with trained_weights(self.learn): self.files.save(self.learn, state | where, self._name(where), best, then)
 
 @patch
 def _name(self:Checkpoints, where):

@@ -311,8 +311,8 @@ def save(self:StateFolder,
     then=noop, # called once the state is on the disk
 ):
     "Copy the weights and `state`, and let them be written while training goes on"
-    state = model_state(learn, self.about) | state
-    copied = self.writer.take(state, lambda s: self._store(s, name, best, then))
+    both = dict(state=model_state(learn, self.about) | state, best=best)
+    copied = self.writer.take(both, lambda o: self._store(o['state'], name, o['best'], then))
     if not copied: self.waiting = self.waiting and snapshot(self.waiting) # what waits must not train on
 
 @patch(as_prop=True)
