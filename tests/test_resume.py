@@ -1,7 +1,7 @@
 "Runs that are killed, signalled, starved of disk and started twice: real processes, real signals, a real small disk."
 import json, multiprocessing, os, random, shutil, signal, subprocess, sys, time
 from pathlib import Path
-import pytest
+import pytest, torch
 from conftest import root, until, warm
 from imagenet_nb.model.weights import load_tensors
 from imagenet_nb.callback.history import time_keys

@@ -74,6 +74,7 @@ def measured_loading(
 ) -> tuple: # seconds for an image: (of one core that makes it, of the device that colours it)
     "Make some training batches in this process, and throw them away"
     dl = learn.dls.train.new(bs=min(n, learn.dls.train.bs), num_workers=0, shard=(0,1))
+    dl.bad_log = os.devnull # a file that cannot be read is the run's business
     dev,marks,images = learn.dls.device,[],0
     with libraries_kept():
         for x,*_ in dl:
