@@ -122,3 +122,12 @@ def test_one_rank_under_torchrun(tmp_path):
     from imagenet_nb.callback.history import read_history
     a,b = (read_history(tmp_path/n) for n in ('plain', 'rank'))
     assert a['learning_rates'] == b['learning_rates'] and b['train_losses'] == pytest.approx(a['train_losses'], rel=.05)
+
+def test_a_snapshot_is_of_its_moment():
+    "In pinned memory, and not touched by what the GPU does next"
+    from imagenet_nb.model.writer import snapshot
+    big = [torch.randn(2000, 2000, device='cuda') for _ in range(20)]
+    want = [o.cpu().clone() for o in big]
+    kept = snapshot(dict(w=big, last=torch.randn(4, 4, 3, 3, device='cuda').to(memory_format=torch.channels_last)))
+    for o in big: o.zero_()
+    assert all(a.equal(b) and a.is_pinned() for a,b in zip(kept['w'], want)) and kept['last'].is_contiguous(memory_format=torch.channels_last)

@@ -89,6 +89,52 @@ def test_sigkill_at_random_moments(start, whole, tmp_path):
         assert not list((d/'run').glob('.*.tmp')) and not list((d/'run').glob('*_step*'))
     print(f'{kills} kills in {i} runs')
 
+def wide(where, folder=None):
+    "In a process of its own: a plain fit of 2 million weights, saved at every step, and slower to write than to train. Without `folder` it notes what each of its states must hold"
+    import torch
+    from fastai.basics import Callback, CrossEntropyLossFlat, DataLoaders, Learner
+    from imagenet_nb.callback.resume import resumable
+    from imagenet_nb.data.loader import SeededDL
+    os.chdir(where); torch.set_num_threads(1); torch.manual_seed(0)
+    x = torch.randn(60, 64)
+    dls = DataLoaders(*[SeededDL(list(zip(x, x.argmax(1))), bs=6, shuffle=o, num_workers=0) for o in (True, False)], device='cpu')
+    net = torch.nn.Sequential(torch.nn.Linear(64, 16_000), torch.nn.BatchNorm1d(16_000), torch.nn.ReLU(), torch.nn.Linear(16_000, 64))
+    learn = Learner(dls, net, loss_func=CrossEntropyLossFlat(), lr=1e-3)
+    learn.remove_cbs([o for o in learn.cbs if o.name == 'progress'])
+    class Note(Callback):
+        order,of = 63,{}
+        def note(self, step): self.of[str((self.epoch+(not step), step))] = content(dict(model=net.state_dict(), optimizer=self.opt.state_dict()))
+        def after_batch(self):
+            if self.training: self.note(self.iter+1)
+        def after_epoch(self): self.note(0); Path('moments.json').write_text(json.dumps(self.of))
+    with learn.no_logging(): learn.fit(3, cbs=resumable(folder, minutes=0) if folder else Note())
+
+def content(s):
+    from imagenet_nb.model.weights import checksum, plain_values
+    return checksum(plain_values({k: s[k] for k in ('model', 'optimizer')}))
+
+def test_sigkill_while_a_thread_writes(tmp_path):
+    "After each of IMAGENET_NB_KILLS kills (10 where it is not set): every file is whole, and holds the weights and the optimizer of its step, not of those that were trained while it was written"
+    from imagenet_nb.folder import saved_states
+    def begin(*args): p = warm().Process(target=wide, args=(tmp_path, *args)); p.start(); return p
+    finished(begin())
+    moments,todo,rng,log,i,newest = json.loads((tmp_path/'moments.json').read_text()),int(os.environ.get('IMAGENET_NB_KILLS', 10)),random.Random(0),dict(kills=0, halves=0, states=0, none=0),0,None
+    while log['kills'] < todo:
+        if newest is None: i += 1
+        folder = tmp_path/f'run{i}'
+        p = begin(folder)
+        until(lambda: p.exitcode is not None or (states := saved_states(folder)) and next(reversed(states)) != newest or list(folder.glob('.*.tmp')), 'a file')
+        p.join(rng.uniform(0, .5))
+        if p.exitcode is not None: assert p.exitcode == 0; newest = None; continue # it got through before the kill: another run
+        p.kill(); p.join(); log['kills'] += 1
+        log['halves'] += bool(list(folder.glob('.*.tmp')))
+        states = saved_states(folder)
+        for at,f in states.items(): assert content(load_tensors(f)) == moments[str(at)], (at, f); log['states'] += 1
+        log['none'] += not states
+        assert newest is None or next(reversed(states)) >= newest, (newest, states) # never back behind what was there
+        newest = next(reversed(states), None)
+    print(log)
+
 @pytest.mark.parametrize('sig, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_loses_nothing(start, whole, tmp_path, sig, code):
     p = start(tmp_path, '--resume-from', 'run', at=(2, 7))
@@ -347,6 +393,61 @@ def test_a_best_model_that_could_not_be_written(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as m: # the best fits onto the disk, the state does not
         fails(m, 1, name='training_state_epoch3.pth')
         with pytest.raises(ValueError, match='the last state of .* could not be written'): fit(tmp_path/'state', batch_size=128)
+
+def slow_disk(monkeypatch, seconds=.3):
+    "Every file takes its time; gives the list of those that are written"
+    from imagenet_nb.callback import state
+    old,done = state.save_tensors,[]
+    def save(path, what):
+        time.sleep(seconds); old(path, what); done.append(path.name)
+    monkeypatch.setattr(state, 'save_tensors', save)
+    return done
+
+def at_step(n, what):
+    from fastai.callback.core import Callback
+    class Do(Callback):
+        run_valid,order = False,70
+        def after_batch(self):
+            if self.train_iter == n: what()
+    return Do()
+
+def fail(): raise RuntimeError('of a callback')
+
+@pytest.mark.parametrize('what, error, newest', [(lambda: signal.raise_signal(signal.SIGINT), KeyboardInterrupt, 'training_state_epoch2_step8.pth'), (fail, RuntimeError, 'training_state_epoch1.pth'), (None, None, 'training_state_epoch3.pth')],
+                         ids=['stopped', 'an error', 'finished'])
+def test_whoever_asks_waits(tmp_path, monkeypatch, capsys, what, error, newest):
+    "On a slow disk: when the fit is over, however it ended, all that was asked for is there, nobody holds the folder, and the line that names a state is true"
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    done = slow_disk(monkeypatch)
+    try:
+        if error is None: fit(tmp_path/'run', batch_size=128)
+        else:
+            with pytest.raises(error): fit(tmp_path/'run', at_step(19, what), batch_size=128)
+    finally: signal.signal(signal.SIGINT, old)
+    there = sorted(p.name for p in (tmp_path/'run').glob('*.pth'))
+    assert newest in there and newest in done and 'best_model.pth' in there and set(done) == set(there), (done, there)
+    assert not list((tmp_path/'run').glob('.*')), 'a lock, or half a file'
+    if error is KeyboardInterrupt: assert f'the newest state is {tmp_path}/run/{newest}' in capsys.readouterr().out
+    for n in there: load_tensors(tmp_path/'run'/n)
+
+def test_a_run_whose_states_are_written_late(tmp_path, monkeypatch):
+    "Files, history included, are the same whether the disk is slow or training waits for it: a slow one changes nothing in them"
+    from fastai.callback.core import Callback
+    class Wait(Callback):
+        order = 65 # after `Checkpoints`
+        def after_epoch(self): self.learn.checkpoints.files.wait()
+    a = fit(tmp_path/'a', Wait(), batch_size=128)
+    done = slow_disk(monkeypatch)
+    b = fit(tmp_path/'b', batch_size=128)
+    assert done[0] == 'training_state_epoch1.pth' and done[1] == 'best_model.pth' # the state first
+    for n in ('training_state_epoch1.pth', 'training_state_epoch2.pth', 'training_state_epoch3.pth', 'best_model.pth'):
+        x,y = (load_tensors(o/n) for o in (a, b))
+        for s in (x, y):
+            for k in time_keys: s.get('history', {}).pop(k, None)
+            s.get('callbacks', {}).pop('recorder', None) # it counts seconds
+        assert content(x | dict(optimizer=x.get('optimizer'))) == content(y | dict(optimizer=y.get('optimizer'))), n
+        assert {k: v for k,v in x.items() if k not in ('model', 'optimizer', 'meters', 'grads')} == {k: v for k,v in y.items() if k not in ('model', 'optimizer', 'meters', 'grads')}, n
+        assert content(dict(model=x.get('meters'), optimizer=x.get('grads'))) == content(dict(model=y.get('meters'), optimizer=y.get('grads'))), n
 
 def test_a_full_disk_when_going_on(disk):
     "Nothing is lost: the line says what to do, and with room again the run goes on from where it was told to"

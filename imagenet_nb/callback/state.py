@@ -85,13 +85,15 @@ def load_callbacks(
         elif d: learn.scaler.load_state_dict(d) # one that is off has nothing to say
 
 # %% ../../nbs/37_callback.state.ipynb #88a12249
+def _some(g): return (g if g.is_complex() or not g.numel() else torch.stack(g.aminmax())).count_nonzero() > 0
+
 def gradients(
     learn, # a `Learner`
 ) -> list: # for each parameter None, 0 for zeros, or the tensor
     "What is left for the next step of the optimizer"
     gs = [p.grad for p in get_model(learn.model).parameters()]
-    counts = [g.count_nonzero() for g in gs if g is not None]
-    left = iter(torch.stack([c.to(counts[0].device) for c in counts]).tolist() if counts else []) # a GPU is asked once
+    some = [_some(g) for g in gs if g is not None]
+    left = iter(torch.stack([s.to(some[0].device) for s in some]).tolist() if some else []) # a GPU is asked once
     return [g if g is None or next(left) else 0 for g in gs]
 
 def load_gradients(
