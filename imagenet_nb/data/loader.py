@@ -104,7 +104,7 @@ def share(self:SeededDL,
 def sample(self:SeededDL):
     "The items of each batch that this worker makes; one that has lasted from another pass is told which this one is"
     if self.crew and get_worker_info():
-        self.epoch,self.first,self.again = self.crew.told.tolist()
+        self.epoch,self.first,self.again = self.crew.told[:3].tolist()
         self.order = self.get_idxs()
     return map(self.share, range(self.first+self.offs, len(self), self.num_workers))
 
@@ -254,7 +254,8 @@ def new(self:SeededDL, dataset=None, cls=None, **kwargs):
 @patch
 def wif(self:SeededDL):
     "In each new worker: a signal to the whole group must not kill it before the main process has finished its step"
-    for s in (signal.SIGINT, signal.SIGTERM): signal.signal(s, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, self.crew.obey if self.crew else signal.SIG_IGN)
 
 @patch
 def to_detach(self:SeededDL, b, cpu=True, gather=True):

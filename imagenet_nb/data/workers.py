@@ -12,6 +12,8 @@ from multiprocessing import util
 from weakref import WeakSet
 import torch
 from fastai.data.load import _FakeLoader, _loaders
+from torch.utils.data._utils import signal_handling
+
 
 # %% ../../nbs/16_data.workers.ipynb #19666548
 def default_workers(
@@ -47,7 +49,7 @@ def _dismissed_at_the_end(pid):
 class Crew:
     "Workers that last"
     _known = _batches = None
-    def __init__(self): self.told = torch.zeros(3, dtype=torch.int64).share_memory_()
+    def __init__(self): self.told = torch.zeros(4, dtype=torch.int64).share_memory_() # the last number: go home
     def __getstate__(self): return dict(told=self.told) # a worker must not get the others
 
     def batches(self,
@@ -56,10 +58,10 @@ class Crew:
         now, # (epoch, first batch, number of the pass), which they are told
     ): # iterator over the batches
         "Those of one pass"
-        self.told.copy_(torch.tensor(now))
-        if self._batches is not None and self._known == known: self._batches._reset(fake_l)
+        if self._known != known: self.dismiss()
+        self.told.copy_(torch.tensor((*now, 0)))
+        if self._batches is not None: self._batches._reset(fake_l)
         else:
-            self.dismiss()
             self._known,self._batches,self._pid = known,_loaders[False](fake_l),os.getpid()
             _crews.add(self)
             _dismissed_at_the_end(self._pid)
@@ -67,8 +69,18 @@ class Crew:
 
     def dismiss(self):
         "End the workers"
-        if self._batches is not None and self._pid == os.getpid(): self._batches._shutdown_workers()
-        self._known = self._batches = None
+        b,self._known,self._batches = self._batches,None,None
+        if b is None or self._pid != os.getpid(): return
+        self.told[3] = 1
+        if b._worker_pids_set: # as torch does before it ends them: else the end of a worker is an error
+            signal_handling._remove_worker_pids(id(b))
+            b._worker_pids_set = False
+        for w in b._workers: w.terminate()
+        b._shutdown_workers()
+
+    def obey(self, *_):
+        "In a worker, at SIGTERM: end where the crew is dismissed, and go on where the signal was for the main process"
+        if self.told[3]: os._exit(0)
 
     def __del__(self): self.dismiss()
 
