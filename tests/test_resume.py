@@ -114,11 +114,11 @@ def content(s):
     return checksum(plain_values({k: s[k] for k in ('model', 'optimizer')}))
 
 def test_sigkill_while_a_thread_writes(tmp_path):
-    "After each of IMAGENET_NB_KILLS kills (10 where it is not set): every file is whole, and holds the weights and the optimizer of its step, not of those that were trained while it was written"
+    "After each of IMAGENET_NB_KILLS kills (4 where it is not set): every file is whole, and holds the weights and the optimizer of its step, not of those that were trained while it was written"
     from imagenet_nb.folder import saved_states
     def begin(*args): p = warm().Process(target=wide, args=(tmp_path, *args)); p.start(); return p
     finished(begin())
-    moments,todo,rng,log,i,newest = json.loads((tmp_path/'moments.json').read_text()),int(os.environ.get('IMAGENET_NB_KILLS', 10)),random.Random(0),dict(kills=0, halves=0, states=0, none=0),0,None
+    moments,todo,rng,log,i,newest = json.loads((tmp_path/'moments.json').read_text()),int(os.environ.get('IMAGENET_NB_KILLS', 4)),random.Random(0),dict(kills=0, halves=0, states=0, none=0),0,None
     while log['kills'] < todo:
         if newest is None: i += 1
         folder = tmp_path/f'run{i}'
