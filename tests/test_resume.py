@@ -512,6 +512,10 @@ def test_the_averaged_weights_are_tested_and_saved(tmp_path):
     whole = learner(); whole.fit_config(tmp_path/'whole')
     h = json.loads((tmp_path/'whole'/'metrics.json').read_text())
     model,_ = load_model(tmp_path/'whole')
+    (tmp_path/'whole'/'best_model.pth').unlink()
+    learner().fit_config(tmp_path/'whole', resume=True) # mends it from the state of that epoch
+    mended,_ = load_model(tmp_path/'whole')
+    for a,b in zip(model.state_dict().values(), mended.state_dict().values()): assert torch.equal(a, b)
     again = learner(); again.remove_cb(again.model_ema); again.model.load_state_dict(model.state_dict())
     assert 100*again.validate()[1] == pytest.approx(h['best_test_accuracy'], abs=1e-6)
     with pytest.raises(SystemExit): learner().fit_config(tmp_path/'stopped', cbs=Stop())

@@ -6,11 +6,11 @@
 __all__ = ['ModelEma', 'trained_weights', 'averaged_weights']
 
 # %% ../../nbs/33b_callback.ema.ipynb #7e06a163
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import chain
 import torch
 import torch.distributed as dist
-from fastai.torch_core import get_model, to_device
+from fastai.torch_core import get_model
 from fastcore.basics import patch
 from .core import RunCallback
 from ..core import UserError, world_size
@@ -101,14 +101,16 @@ def averaged_weights(
 def state(self:ModelEma) -> dict: # number of steps, and tensors
     "What a run that goes on must know"
     if self.average is None: return {}
-    return dict(n=self.n, average=self.tensors if self.swapped else self.average)
+    model = get_model(self.model)
+    names = (k for k,_ in chain(model.named_parameters(), model.named_buffers()))
+    return dict(n=self.n, average=dict(zip(names, self.tensors if self.swapped else self.average)))
 
 @patch
 def load_state(self:ModelEma,
     d: dict, # from `state`
 ):
     "Go on averaging"
-    now = self.tensors
-    if [o.shape for o in now] != [o.shape for o in d['average']]:
+    now,saved = self.tensors,d['average'].values()
+    if [o.shape for o in now] != [o.shape for o in saved]:
         raise UserError('the saved average of the weights belongs to another model: go on without --ema')
-    self.n,self.average = d['n'],[torch.empty_like(t).copy_(o) for t,o in zip(now, d['average'])]
+    self.n,self.average = d['n'],[torch.empty_like(t).copy_(o) for t,o in zip(now, saved)]

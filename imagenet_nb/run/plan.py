@@ -19,6 +19,7 @@ from ..callback.size import sizes_by_epoch
 from ..callback.state import load_state
 from ..core import UserError, libraries_kept, plural, world_size
 from ..data.loader import SeededDL
+from ..data.workers import cores
 from ..flags import config_to_dict
 from ..folder import newest_run, saved_states
 from ..model.weights import versions
@@ -122,15 +123,11 @@ def batch_that_fits(
         except torch.OutOfMemoryError: n //= 2
 
 # %% ../../nbs/52_run.plan.ipynb #cffc3d31
-def _cores(): # of this machine, for each rank
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    return max(1, cpus//int(os.environ.get('LOCAL_WORLD_SIZE', 1)))
-
 def _predicted(learn, n):
     "The times of the plan"
     cfg,dls,seeded = learn.cfg,learn.dls,isinstance(learn.dls.train, SeededDL)
     (step,update,test,mem),(load,colour) = measured_step(learn),measured_loading(learn) if seeded else (0., 0.)
-    each = dict(load=load, workers=dls.train.fake_l.num_workers, cores=_cores(), ranks=world_size(),
+    each = dict(load=load, workers=dls.train.fake_l.num_workers, cores=cores(), ranks=world_size(),
                 gpu=next(learn.model.parameters()).device.type != 'cpu')
     sizes = sizes_by_epoch(cfg.start_size or cfg.image_size, cfg.image_size, cfg.epochs, cfg.grow_until)
     area = sum(s**2 for s in sizes)/len(sizes)/cfg.image_size**2 # what convolutions cost

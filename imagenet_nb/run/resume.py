@@ -194,7 +194,9 @@ def repair_best(
               file=sys.stderr, flush=True)
         return
     keep = ('format', 'model', 'versions', 'config', 'class_ids', 'class_names', 'items', 'lr_finder')
+    average = s['callbacks'].get('model_ema', {}).get('average', {}) # what was tested, where weights are averaged
     about = {k: s[k] for k in keep if k in s} | dict(epoch=e, test_accuracy=h['best_test_accuracy'])
+    about['model'] = {k: average.get(k, v) for k,v in s['model'].items()}
     safely(str(best), lambda: save_tensors(best, about))
 
 # %% ../../nbs/50_run.resume.ipynb #946070d8
