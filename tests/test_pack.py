@@ -1,8 +1,8 @@
 "A packed dataset with real processes: killed and gone on with, damaged, refused, and trained on like the folder that it was made from."
-import json, os, shutil, signal, subprocess, sys
+import json, os, pickle, shutil, signal, subprocess, sys
 from pathlib import Path
 import numpy as np
-import pytest
+import pytest, torch
 from PIL import Image
 from conftest import until
 from imagenet_nb.core import UserError
@@ -198,3 +198,19 @@ def test_imagenette_by_name(cards, packed, tmp_path):
     r = call('train', '--dataset', 'imagenette', '--data-dir', packed, '--model', 'timm/resnet10t', '--size', 32, '--batch-size', 24, '--epochs', 1, '--dry-run', cwd=tmp_path)
     assert r.returncode == 0 and '120' in r.stdout, r.stderr
     with pytest.raises(UserError, match='no such folder'): folder_source(tmp_path/'nothing')
+
+def test_an_exported_learner_needs_no_pack(cards, packed, tmp_path):
+    "Made from a pack, it predicts where no pack is, and where there is one a copy reads it"
+    from fastai.learner import load_learner
+    from imagenet_nb.config import Config
+    from imagenet_nb.run.learner import imagenet_learner
+    shutil.copytree(packed, tmp_path/'pack')
+    learn = imagenet_learner(Config(dataset='imagenet', data_dir=str(tmp_path/'pack'), model='timm/resnet10t', size=32, batch_size=8, num_workers=0, device='cpu'))
+    card = next(o for o in (cards/'train'/'cat').iterdir() if o.stat().st_size > 1000)
+    want = learn.predict(card)[2]
+    copy = pickle.loads(pickle.dumps(learn.dls.train_ds.tls[0].tfms[0]))
+    assert (copy.pack[0].decode() == learn.dls.train_ds.tls[0].tfms[0].pack[0].decode()).all()
+    learn.path = tmp_path; learn.export('l.pkl')
+    shutil.rmtree(tmp_path/'pack')
+    back = load_learner(tmp_path/'l.pkl')
+    assert torch.allclose(back.predict(card)[2], want, atol=1e-4)

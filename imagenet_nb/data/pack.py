@@ -62,7 +62,7 @@ def _bad(name, why):
 class Pack:
     "A packed dataset; `pack[i]` is its `i`-th image, not decoded yet"
     def __init__(self, root): # made by `make_pack`
-        self.root,self.maps = Path(root).absolute(),{}
+        self.root = Path(root).absolute()
         try:
             with np.load(self.root/'pack.npz', allow_pickle=False) as f:
                 self.rows,self.labels,self.files,about = (f[o] for o in ('rows', 'labels', 'files', 'about'))
@@ -75,6 +75,7 @@ class Pack:
         self.stamp,self.why = about['stamp'],{int(k): v for k,v in about['why'].items()}
         self.sound = bytearray(len(self.rows)) # whose checksum was seen to be right
         self._check_parts(root)
+        self.maps = {}
 
     def _check_parts(self, root):
         for last in self.rows[np.flatnonzero(np.diff(self.rows['part'], append=-1))]:
@@ -85,8 +86,13 @@ class Pack:
                                 'it again, or copy it again')
 
     def __len__(self): return len(self.rows)
-    def __getstate__(self): return self.root # a worker that is started afresh opens it by itself
-    def __setstate__(self, root): self.__init__(root)
+    def __getstate__(self): return dict(root=self.root)
+
+    def __getattr__(self, k):
+        "A copy in another process, or in an exported `Learner`, opens the pack when it is first asked for an image"
+        if k.startswith('__') or 'root' not in vars(self) or 'maps' in vars(self): raise AttributeError(k)
+        self.__init__(self.root)
+        return getattr(self, k)
 
 
 # %% ../../nbs/17_data.pack.ipynb #b13a7bec
