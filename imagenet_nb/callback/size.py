@@ -8,6 +8,7 @@ __all__ = ['sizes_by_epoch', 'GrowingSize']
 # %% ../../nbs/31a_callback.size.ipynb #1e8c4710
 from dataclasses import replace
 from .core import RunCallback
+from ..core import UserError
 from ..data.augment import ColourNormalize, Warp
 
 # %% ../../nbs/31a_callback.size.ipynb #1d42e634
@@ -37,9 +38,12 @@ class GrowingSize(RunCallback):
     def after_fit(self): self.leave()
 
     def _set(self, size):
+        if size is None: return
         dl = self.learn.dls.train
-        warp = next(f for f in dl.after_item.fs if isinstance(f, Warp))
-        if size is None or size == warp.size: return
+        warp = next((f for f in dl.after_item.fs if isinstance(f, Warp)), None)
+        if warp is None:
+            raise UserError('the images cannot grow: these loaders have no Warp among their item_tfms (PixelBlock has)')
+        if size == warp.size: return
         self.full = self.full or warp.size
         warp.valid_size = warp.valid_size or warp.size # tests may use the same one
         for f in dl.after_batch.fs:
